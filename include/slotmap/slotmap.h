@@ -1,0 +1,494 @@
+/*
+ * slotmap.h - a lock-free generational slot map: entity and handle tables for many threads.
+ *
+ * Insert a value, get a 64-bit handle; the handle finds the value, in O(1) and without waiting, until
+ * the value is removed, and nothing ever after (S1). Values do not move. Memory grows in place.
+ *
+ *   S1 A stale handle never resolves. Never: a slot whose generations are used up leaves service.
+ *   S2 Of any number of racing removes of one handle, exactly one wins.
+ *   S3 A value got under a pin stays intact until unpin.
+ *   S5 max_len live values always fit, whatever slots other threads cache or left behind, as long as at
+ *      most max_limbo removed values wait for readers. VBUF_FULL means max_len.
+ *   S6 Every inserted value is destroyed exactly once: after its remove, or with the map.
+ *   S7 Iteration visits every value that was live throughout exactly once, and none twice.
+ *   S8 get and contains are wait-free; insert and remove are lock-free (commits aside).
+ *
+ * Which calls may run at the same time as which:
+ *
+ *                          get contains next   insert   remove   collect   len stats   destroy
+ *     get contains next    yes                 yes      yes (1)  yes       yes         no
+ *     insert               yes                 yes      yes      yes       yes         no
+ *     remove               yes (1)             yes      yes      yes       yes         no
+ *     (1) what get or next returned stays readable until the caller unpins (S3).
+ *
+ * A thread that inserts, removes or collects needs no pin; a thread that looks at a value needs one. What
+ * a pinned thread removes cannot be reused before it unpins.
+ *
+ * Values are changed in place only under T's own synchronisation, or before anybody has the handle.
+ * The argument for all of it, and the layout, are in slotmap.c.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef SLOTMAP_SLOTMAP_H
+#define SLOTMAP_SLOTMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../vbuf/atomic.h"
+#include "../vbuf/ebr.h"
+#include "../vbuf/status.h"
+#include "../vbuf/vbuf.h"
+
+VBUF_BEGIN_DECLS
+
+/* {generation 32, index 32}. 0 is no handle. Copy it, store it, send it: it is just a number. */
+typedef struct slotmap_handle {
+    uint64_t bits;
+} slotmap_handle;
+
+struct slotmap_options {
+    size_t value_size;  /* bytes; required, at most 1 MiB */
+    size_t value_align; /* power of two up to the page size; 0: the largest that divides the value size,
+                           at most 16. The value size must be a multiple. */
+    size_t max_len;     /* live values; 0 means 2^24 */
+    size_t max_limbo;   /* removed values that may wait for readers; 0: the larger of max_len / 2 and
+                           2^17, but at most 2^24 */
+    struct ebr_domain *domain; /* shared, and must outlive the map; NULL: the map makes its own */
+    uint32_t max_threads;      /* threads with slot caches of their own, counted as in ebr_options; 0:
+                                  1024, at most 4095. Others work through shared words: correct, but
+                                  slower. */
+    /*
+     * Destroys a value: once, after its remove and after every pin that could see it has ended, inside
+     * some insert, remove or collect on any thread, at most 64 in one call; or in slotmap_destroy. It
+     * may use the map. May be NULL.
+     */
+    void (*destroy)(void *context, void *value);
+    vbuf_commit_hook *on_commit; /* may be NULL; may refuse memory: then VBUF_NOMEM */
+    void *context;               /* handed to destroy and on_commit */
+    /*
+     * For tests: slots start as if they had been used this many generations, an even number up to
+     * SLOTMAP_LAST_GENERATION - 1; 0 is the start.
+     */
+    uint32_t first_generation;
+};
+
+/* The last generation a slot can live in: 2^31 - 1 lives a slot. */
+#define SLOTMAP_LAST_GENERATION UINT32_C(0xFFFFFFFD)
+
+struct slotmap_report {
+    size_t len;             /* live values */
+    size_t max_len;         /* live values that always fit */
+    size_t capacity;        /* slots that fit without another commit */
+    size_t slots;           /* slots made so far: live, free, waiting or out of service */
+    size_t limbo;           /* removed, waiting for readers or for their destructor */
+    size_t max_limbo;       /* what limbo may reach before insert says VBUF_BUSY */
+    size_t exhausted;       /* slots out of service: their generations are used up */
+    size_t committed_bytes; /* memory committed for slots and bookkeeping */
+    uint64_t inserted;      /* since creation */
+    uint64_t removed;       /* since creation */
+    uint64_t destroyed;     /* values whose time came since creation, with or without a destructor */
+    struct ebr_report domain; /* of the domain, the map's own or the shared one: names a stalled pin */
+};
+
+/* ---- private: what inlined calls touch ---------------------------------------------------------- */
+
+/* In front of every value. */
+struct slotmap_slot_ {
+    struct vbuf_atomic_u32 generation; /* odd: live. Even: vacant. See the essay in slotmap.c */
+    struct vbuf_atomic_u32 link;       /* the next slot of the list this one is on; 0 is none */
+};
+
+/* A thread's part of a map, found by its dense id. */
+struct slotmap_thread_ {
+    /* Owner only. */
+    uint32_t free;       /* head of the free list */
+    uint32_t open_first; /* the open batch of removed slots: newest, oldest, how many */
+    uint32_t open_last;
+    uint32_t open_count;
+    /* Written by the owner; read by anybody who counts. */
+    struct vbuf_atomic_u64 inserted;
+    struct vbuf_atomic_u64 removed;
+    /* Written by the owner and by who takes unused capacity back: room granted to this thread. */
+    struct vbuf_atomic_u64 granted;
+};
+
+struct slotmap {
+    /* Fixed at creation. */
+    struct ebr_domain *domain_;
+    unsigned char *slots_; /* slot i at slots_ + i * slot_size_; slot 0 is never used */
+    size_t slot_size_;
+    size_t value_offset_;
+    size_t value_size_;
+    unsigned char *threads_; /* thread i's part at threads_ + i * SLOTMAP_THREAD_STRIDE_ */
+    bool full_fence_;        /* the light side of the fence must be a full one */
+    /* Written by growers, read by everybody. Only grow. */
+    struct vbuf_atomic_u32 slot_limit_;   /* slots below are committed */
+    struct vbuf_atomic_u32 thread_limit_; /* ids from 1 up to it have a committed part */
+};
+
+#define SLOTMAP_THREAD_STRIDE_ 256
+#define SLOTMAP_BATCH_ 64
+#define SLOTMAP_EXHAUSTED_ (SLOTMAP_LAST_GENERATION + 1)
+
+struct slotmap_claim_ {
+    struct slotmap_slot_ *slot;
+    uint32_t index;
+    uint32_t generation; /* the vacant generation the slot has now */
+};
+
+VBUF_API enum vbuf_status slotmap_claim_slow_(struct slotmap *map, struct slotmap_claim_ *claim);
+VBUF_API void slotmap_seal_(struct slotmap *map, struct slotmap_thread_ *thread);
+VBUF_API void slotmap_bury_slow_(struct slotmap *map, uint32_t index);
+
+/* The calling thread's part; false when it has none yet, or gets none. */
+static inline bool slotmap_thread_of_(const struct slotmap *map, struct slotmap_thread_ **thread)
+{
+    uint32_t id = vbuf_self_.id; /* 0, no id, wraps to the largest number */
+    /* Relaxed: this thread raised the limit past its own id itself, or took the id from who did. */
+    if (VBUF_UNLIKELY(id - 1 >= vbuf_u32_load_relaxed(&map->thread_limit_)))
+        return false;
+    *thread = (struct slotmap_thread_ *)(void *)(map->threads_ +
+                                                 (size_t)id * SLOTMAP_THREAD_STRIDE_);
+    return true;
+}
+
+static inline struct slotmap_slot_ *slotmap_slot_at_(const struct slotmap *map, uint32_t index,
+                                                  size_t slot_size)
+{
+    return (struct slotmap_slot_ *)(void *)(map->slots_ + (size_t)index * slot_size);
+}
+
+/* The slot that lives under exactly these bits; false: none does. Any bits are safe. */
+static inline bool slotmap_find_(const struct slotmap *map, uint64_t bits, size_t slot_size,
+                                 struct slotmap_slot_ **slot)
+{
+    uint32_t index = (uint32_t)bits;
+    uint32_t generation = (uint32_t)(bits >> 32);
+    /* Acquire pairs with the release in growth: below the limit is committed. */
+    if (VBUF_UNLIKELY(index >= vbuf_u32_load_acquire(&map->slot_limit_)))
+        return false;
+    *slot = slotmap_slot_at_(map, index, slot_size);
+    /* Acquire pairs with the release in slotmap_publish_: the value is whole. */
+    return vbuf_u32_load_acquire(&(*slot)->generation) == generation && (generation & 1);
+}
+
+/*
+ * Takes room for one value out of what this thread was granted. Others may be taking unused room back:
+ * store, light fence, load here, against CAS, heavy fence, load there (take_back in slotmap.c).
+ */
+static inline bool slotmap_take_room_(const struct slotmap *map, struct slotmap_thread_ *thread)
+{
+    uint64_t inserted = vbuf_u64_load_relaxed(&thread->inserted) + 1;
+    vbuf_u64_store_release(&thread->inserted, inserted);
+    if (map->full_fence_)
+        vbuf_fence_full();
+    else
+        vbuf_fence_light();
+    uint64_t room = vbuf_u64_load_acquire(&thread->granted) + /* pairs with the CAS in take_back */
+                    vbuf_u64_load_relaxed(&thread->removed); /* our own */
+    if (VBUF_LIKELY((int64_t)(room - inserted) >= 0))
+        return true;
+    vbuf_u64_store_release(&thread->inserted, inserted - 1);
+    return false;
+}
+
+/* Takes a vacant slot for the calling thread: its own until it publishes it. */
+static inline enum vbuf_status slotmap_claim_slot_(struct slotmap *map, size_t slot_size,
+                                              struct slotmap_claim_ *claim)
+{
+    struct slotmap_thread_ *thread;
+    if (VBUF_LIKELY(slotmap_thread_of_(map, &thread) && thread->free != 0)) {
+        claim->index = thread->free;
+        claim->slot = slotmap_slot_at_(map, claim->index, slot_size);
+        /* Relaxed: a vacant slot is written by whoever holds it, and that is us. */
+        claim->generation = vbuf_u32_load_relaxed(&claim->slot->generation);
+        if (VBUF_LIKELY(claim->generation != SLOTMAP_EXHAUSTED_ &&
+                        slotmap_take_room_(map, thread))) {
+            thread->free = vbuf_u32_load_relaxed(&claim->slot->link); /* likewise ours */
+            return VBUF_OK;
+        }
+    }
+    return slotmap_claim_slow_(map, claim);
+}
+
+/* Makes a claimed slot, its value written, live; gives its handle's bits. */
+static inline uint64_t slotmap_publish_(const struct slotmap_claim_ *claim)
+{
+    uint32_t live = claim->generation + 1;
+    /* Pairs with the acquire in slotmap_find_. */
+    vbuf_u32_store_release(&claim->slot->generation, live);
+    return (uint64_t)live << 32 | claim->index;
+}
+
+/* Unlinks what lives under these bits: VBUF_OK for exactly one caller a life (S2). */
+static inline enum vbuf_status slotmap_unlink_(struct slotmap *map, uint64_t bits, size_t slot_size,
+                                               struct slotmap_slot_ **unlinked)
+{
+    struct slotmap_slot_ *slot;
+    if (!slotmap_find_(map, bits, slot_size, &slot))
+        return VBUF_STALE;
+    uint32_t live = (uint32_t)(bits >> 32);
+    /* Release: what we did with the value is done; acquire: we may read it. Pairs with itself. */
+    if (!vbuf_u32_cas_acq_rel(&slot->generation, &live, live + 1))
+        return VBUF_STALE;
+    *unlinked = slot;
+    return VBUF_OK;
+}
+
+/* Puts an unlinked slot on the calling thread's open batch. */
+static inline void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ *slot, uint32_t index)
+{
+    struct slotmap_thread_ *thread;
+    if (VBUF_UNLIKELY(!slotmap_thread_of_(map, &thread))) {
+        slotmap_bury_slow_(map, index);
+        return;
+    }
+    /* Relaxed: the slot is ours until the batch is reclaimed. */
+    vbuf_u32_store_relaxed(&slot->link, thread->open_first);
+    if (thread->open_first == 0)
+        thread->open_last = index;
+    thread->open_first = index;
+    /* Release: the room counts as free only after the unlink; pairs with the acquires of who counts. */
+    vbuf_u64_owner_add_release(&thread->removed, 1);
+    if (VBUF_UNLIKELY(++thread->open_count == SLOTMAP_BATCH_))
+        slotmap_seal_(map, thread);
+}
+
+/* ---- public ------------------------------------------------------------------------------------- */
+
+/*
+ * Creates an empty map.
+ * Returns VBUF_INVALID iff map or options is NULL, value_size is 0 or above 1 MiB, the alignment is not
+ * as the options demand, max_threads exceeds 4095, first_generation is odd or too large, or the slots
+ * that max_len, max_limbo and the threads' caches need are more than 2^32 - 1 or overflow the address
+ * space; VBUF_NOMEM iff address space or memory for bookkeeping is refused.
+ */
+VBUF_API enum vbuf_status slotmap_create(struct slotmap **map, const struct slotmap_options *options);
+
+/*
+ * Destroys every value, live or removed, that was not yet destroyed, then the map. Needs exclusive
+ * access. The destructor must not use the map any more. NULL does nothing.
+ */
+VBUF_API void slotmap_destroy(struct slotmap *map);
+
+/* Pins and unpins the map's domain: see ebr_pin. Nests. Wait-free; no fence. */
+static inline void slotmap_pin(struct slotmap *map)
+{
+    ebr_pin(map->domain_);
+}
+
+static inline void slotmap_unpin(struct slotmap *map)
+{
+    ebr_unpin(map->domain_);
+}
+
+/* The map's domain: its own, or the one given at creation. */
+static inline struct ebr_domain *slotmap_domain(const struct slotmap *map)
+{
+    return map->domain_;
+}
+
+/* The handle as a number and back; any number is a safe handle. */
+static inline uint64_t slotmap_handle_to_u64(slotmap_handle handle)
+{
+    return handle.bits;
+}
+
+static inline slotmap_handle slotmap_handle_from_u64(uint64_t bits)
+{
+    slotmap_handle handle = {bits};
+    return handle;
+}
+
+/* The handle's slot number, from 1 up: for side arrays. Two live handles never share one. */
+static inline uint32_t slotmap_handle_index(slotmap_handle handle)
+{
+    return (uint32_t)handle.bits;
+}
+
+/*
+ * Inserts a copy of *value. `handle` may be NULL.
+ * Returns VBUF_INVALID iff value is NULL; VBUF_FULL iff max_len values are live or being inserted, or every slot that could hold
+ * another is out of service; VBUF_BUSY iff fewer are, but more than max_limbo removed values wait for a
+ * pin to end (ebr_stats names it), or a thread was stopped in the middle of handing room over;
+ * VBUF_NOMEM iff memory to grow is refused. Then nothing changed.
+ * Any thread, pinned or not. Lock-free. Costs a few plain loads and stores, the copy, and a share of an
+ * exchange per 64; now and then a commit. What went into the value happens before any get that finds it.
+ */
+VBUF_API enum vbuf_status slotmap_insert(struct slotmap *map, const void *value,
+                                         slotmap_handle *handle);
+
+/*
+ * The value that lives under `handle`, or NULL. The caller must be pinned; the pointer is valid until it
+ * unpins. Any 64 bits are a safe argument.
+ * Any pinned thread. Wait-free: two loads and two compares.
+ */
+static inline void *slotmap_get(const struct slotmap *map, slotmap_handle handle)
+{
+    struct slotmap_slot_ *slot;
+    if (!slotmap_find_(map, handle.bits, map->slot_size_, &slot))
+        return NULL;
+    return (unsigned char *)slot + map->value_offset_;
+}
+
+/* Whether a value lives under `handle` now. Needs no pin. Wait-free. */
+static inline bool slotmap_contains(const struct slotmap *map, slotmap_handle handle)
+{
+    struct slotmap_slot_ *slot;
+    return slotmap_find_(map, handle.bits, map->slot_size_, &slot);
+}
+
+/*
+ * Copies the value that lives under `handle` to *value; pins by itself.
+ * Returns VBUF_INVALID iff value is NULL; VBUF_STALE iff no value lives there. Wait-free.
+ */
+VBUF_API enum vbuf_status slotmap_read(struct slotmap *map, slotmap_handle handle, void *value);
+
+/*
+ * Removes the value that lives under `handle`: from now on the handle never resolves. Its destructor runs
+ * once no pin can see it. A pinned caller may ask for the value and read it until it unpins; `value` may
+ * be NULL.
+ * Returns VBUF_STALE iff nothing lives under the handle, or another remove won.
+ * Any thread, pinned or not. Lock-free. One compare-and-swap, and a share of an exchange per 64.
+ */
+VBUF_API enum vbuf_status slotmap_remove(struct slotmap *map, slotmap_handle handle, void **value);
+
+/* Live values; exact when nobody inserts or removes meanwhile. Reads one line a thread. */
+VBUF_API size_t slotmap_len(const struct slotmap *map);
+
+/* Slots that fit without another commit. Wait-free. */
+VBUF_API size_t slotmap_capacity(const struct slotmap *map);
+
+/* Figures, each correct at some moment during the call. Returns VBUF_INVALID iff stats is NULL. */
+VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_report *stats);
+
+/*
+ * Advances the epoch as far as it goes now and destroys what the calling thread and threads that have
+ * exited have removed and no pin protects: all of it, not just 64. Returns how many. Lock-free.
+ */
+VBUF_API size_t slotmap_collect(struct slotmap *map);
+
+/* An iteration. Keep it on the stack; nothing to release. */
+struct slotmap_iter {
+    struct slotmap *map;
+    uint32_t index; /* the next slot to look at */
+    uint32_t end;
+};
+
+/* Starts an iteration over what is live now. Sees what the calling thread has inserted. Wait-free. */
+VBUF_API struct slotmap_iter slotmap_iter_begin(struct slotmap *map);
+
+/*
+ * The next live value, or NULL at the end; its handle in *handle, which may be NULL. The caller must be
+ * pinned; the pointer is valid until it unpins. Unpinning between calls is fine.
+ * Values inserted or removed meanwhile may be visited or not; none is visited twice (S7).
+ * Any thread. Wait-free: bounded by the slots made so far.
+ */
+VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *handle);
+
+/*
+ * SLOTMAP_DEFINE(users, struct user) makes a typed map with a handle type of its own, inlined:
+ *
+ *     struct users { struct slotmap *map; };     typedef struct { uint64_t bits; } users_handle;
+ *     users_create(&m, options)                  options may be NULL; value size and alignment are T's
+ *     users_destroy(&m)  users_pin(&m)  users_unpin(&m)  users_insert(&m, value, &h)
+ *     users_get(&m, h)  users_contains(&m, h)  users_remove(&m, h)  users_next(&iter, &h)
+ *
+ * Each is the call of the same name above, with its contract; users_remove gives no value. The rest
+ * (len, stats, collect, iter_begin) is called on m.map.
+ */
+#if defined(__cplusplus)
+#define SLOTMAP_ALIGNOF_(T) alignof(T)
+#else
+#define SLOTMAP_ALIGNOF_(T) _Alignof(T)
+#endif
+
+/* The layout of a slot: {generation, link}, padding, value, padding; at least 4 bytes of value. */
+#define SLOTMAP_VALUE_OFFSET_(align) ((size_t)(align) > 8 ? (size_t)(align) : (size_t)8)
+#define SLOTMAP_SLOT_SIZE_(size, align)                                                            \
+    ((SLOTMAP_VALUE_OFFSET_(align) + ((size_t)(size) < 4 ? 4 : (size_t)(size)) +                   \
+      ((size_t)(align) > 4 ? (size_t)(align) : 4) - 1) &                                           \
+     ~(((size_t)(align) > 4 ? (size_t)(align) : (size_t)4) - 1))
+
+#define SLOTMAP_DEFINE(name, T)                                                                    \
+    struct name {                                                                                  \
+        struct slotmap *map;                                                                       \
+    };                                                                                             \
+    typedef struct {                                                                               \
+        uint64_t bits;                                                                             \
+    } name##_handle;                                                                               \
+    enum {                                                                                         \
+        name##_value_offset_ = SLOTMAP_VALUE_OFFSET_(SLOTMAP_ALIGNOF_(T)),                         \
+        name##_slot_size_ = SLOTMAP_SLOT_SIZE_(sizeof(T), SLOTMAP_ALIGNOF_(T))                     \
+    };                                                                                             \
+    static inline enum vbuf_status name##_create(struct name *m,                                   \
+                                                 const struct slotmap_options *given)              \
+    {                                                                                              \
+        struct slotmap_options options;                                                            \
+        memset(&options, 0, sizeof options);                                                       \
+        if (given != NULL)                                                                         \
+            options = *given;                                                                      \
+        options.value_size = sizeof(T);                                                            \
+        options.value_align = SLOTMAP_ALIGNOF_(T);                                                 \
+        return slotmap_create(&m->map, &options);                                                  \
+    }                                                                                              \
+    static inline void name##_destroy(struct name *m)                                              \
+    {                                                                                              \
+        slotmap_destroy(m->map);                                                                   \
+        m->map = NULL;                                                                             \
+    }                                                                                              \
+    static inline void name##_pin(struct name *m)                                                  \
+    {                                                                                              \
+        slotmap_pin(m->map);                                                                       \
+    }                                                                                              \
+    static inline void name##_unpin(struct name *m)                                                \
+    {                                                                                              \
+        slotmap_unpin(m->map);                                                                     \
+    }                                                                                              \
+    static inline enum vbuf_status name##_insert(struct name *m, T value, name##_handle *handle)   \
+    {                                                                                              \
+        struct slotmap_claim_ claim;                                                               \
+        enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);               \
+        if (VBUF_UNLIKELY(status != VBUF_OK))                                                      \
+            return status;                                                                         \
+        *(T *)(void *)((unsigned char *)claim.slot + name##_value_offset_) = value;                \
+        uint64_t bits = slotmap_publish_(&claim);                                                  \
+        if (handle != NULL)                                                                        \
+            handle->bits = bits;                                                                   \
+        return VBUF_OK;                                                                            \
+    }                                                                                              \
+    static inline T *name##_get(const struct name *m, name##_handle handle)                        \
+    {                                                                                              \
+        struct slotmap_slot_ *slot;                                                                \
+        if (!slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot))                         \
+            return NULL;                                                                           \
+        return (T *)(void *)((unsigned char *)slot + name##_value_offset_);                        \
+    }                                                                                              \
+    static inline bool name##_contains(const struct name *m, name##_handle handle)                 \
+    {                                                                                              \
+        struct slotmap_slot_ *slot;                                                                \
+        return slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                       \
+    }                                                                                              \
+    static inline enum vbuf_status name##_remove(struct name *m, name##_handle handle)             \
+    {                                                                                              \
+        struct slotmap_slot_ *slot;                                                                \
+        enum vbuf_status status = slotmap_unlink_(m->map, handle.bits, name##_slot_size_, &slot);  \
+        if (VBUF_LIKELY(status == VBUF_OK))                                                        \
+            slotmap_bury_(m->map, slot, (uint32_t)handle.bits);                                    \
+        return status;                                                                             \
+    }                                                                                              \
+    static inline T *name##_next(struct slotmap_iter *iter, name##_handle *handle)                 \
+    {                                                                                              \
+        slotmap_handle untyped;                                                                    \
+        T *value = (T *)slotmap_iter_next(iter, &untyped);                                         \
+        if (value != NULL && handle != NULL)                                                       \
+            handle->bits = untyped.bits;                                                           \
+        return value;                                                                              \
+    }
+
+VBUF_END_DECLS
+
+#endif

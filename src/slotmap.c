@@ -1,0 +1,439 @@
+/*
+ * slotmap.c - a lock-free generational slot map.
+ *
+ *      | struct map | part 0 | part 1 | part 2 | …    | slot 0 | slot 1 | slot 2 | …            |
+ *                     shared   thread 1  thread 2       never    {generation, link, value}
+ *
+ * One reservation. Slots are committed from the left as they are needed and stay committed, so any index
+ * below slot_limit may be looked at by anybody at any time; what a generation word says is always true of
+ * some life of that slot.
+ *
+ * The generation word.
+ *
+ *      even       vacant: on a list, in limbo, claimed by an inserter, or not yet used
+ *      odd        live: a value lies in the slot, whole, and {generation, index} is its handle
+ *
+ *      g even ──publish: store g + 1, release, by who holds the slot──▶ g + 1
+ *      g odd  ──unlink: CAS to g + 1, acq_rel, by anybody───────────▶ g + 1
+ *
+ * Only the holder of a vacant slot writes its word, and only a CAS from one exact odd value writes a live
+ * one, so the word only goes up, each odd value is one life, and of racing removes one wins (S2). After
+ * life SLOTMAP_LAST_GENERATION the word is SLOTMAP_EXHAUSTED_: even, never on a free list for long (an
+ * insert that meets it drops it), never incremented: nothing wraps, so a handle that named one life never
+ * names another (S1). Stale reads of the word are harmless: an older odd value is an older life, whose
+ * value, for a pinned reader, is still intact.
+ *
+ * get: acquire the word, compare with the handle. Equal: the value was whole at the publish (acquire,
+ * release), and the slot is not reused before the reader unpins: after the unlink it waits in limbo for a
+ * grace period that began after the unlink (ebr.c; S3). get takes two loads and waits for nobody (S8).
+ *
+ * insert takes room (slotmap_room.c: S5), takes the first slot of its thread's free list, copies, publishes:
+ * plain loads and stores on lines that are its thread's own. remove unlinks by one CAS and puts the slot on
+ * its thread's open batch. Both touch shared lines once in 64 calls or less (slotmap_slots.c). Neither
+ * waits for anybody; a grace period that has not passed is found not to have passed.
+ *
+ * What a thread has, in limbo or free, belongs to its number in this map, not to the thread: when the
+ * thread exits, the next with its number inherits it, and meanwhile whoever collects may borrow the number
+ * and take it (S6). Thread-local storage names no map, so maps and threads come and go in any order.
+ *
+ * Limbo is the map's, not the domain's: destroying a map destroys what is in it, at once, since nobody can
+ * look any more; nothing is left with the domain.
+ *
+ * Iteration looks at every slot made so far, once: a value live throughout does not move, so it is met
+ * exactly once, and none is met twice (S7).
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "slotmap/slotmap.h"
+
+#include <string.h>
+
+#include "slotmap_internal.h"
+#include "threads.h"
+
+#define DEFAULT_MAX_THREADS 1024
+#define DEFAULT_MAX_LEN ((size_t)1 << 24)
+#define DEFAULT_LIMBO ((size_t)1 << 17)
+#define DEFAULT_SPACE ((size_t)16 << 30) /* of address space, at most, for defaults */
+#define MAX_VALUE_SIZE ((size_t)1 << 20)
+#define MAX_ROOM_BATCH 64
+#define MAX_CACHE 65536
+#define MAX_CACHE_BYTES ((size_t)1 << 20)
+
+/* ---- parts --------------------------------------------------------------------------------------- */
+
+uint32_t map_parts(const struct map *map)
+{
+    uint32_t limit = vbuf_u32_load_acquire(&map->head.thread_limit_) + 1; /* pairs with below */
+    uint32_t used = vbuf_thread_numbers_used();
+    return limit < used ? limit : used;
+}
+
+static bool commit_part(struct map *map, uint32_t number)
+{
+    size_t end = vmem_align_up(((size_t)number + 1) * SLOTMAP_THREAD_STRIDE_, vmem_page_size());
+    if (vbuf_commit(&map->memory, map->parts_offset, end) != VBUF_OK)
+        return false;
+    size_t last = end / SLOTMAP_THREAD_STRIDE_ - 1;
+    vbuf_u32_max_release(&map->head.thread_limit_,
+                         last < map->max_threads ? (uint32_t)last : map->max_threads);
+    return true;
+}
+
+struct part *map_own_part(struct map *map)
+{
+    struct slotmap_thread_ *own;
+    if (slotmap_thread_of_(&map->head, &own))
+        return (struct part *)own;
+    uint32_t number = vbuf_thread_number();
+    if (number == 0 || number > map->max_threads)
+        return NULL;
+    if (number > vbuf_u32_load_relaxed(&map->head.thread_limit_) && !commit_part(map, number))
+        return NULL;
+    return part_at(map, number);
+}
+
+/* ---- creation ------------------------------------------------------------------------------------ */
+
+static bool is_power_of_two(size_t number)
+{
+    return number != 0 && (number & (number - 1)) == 0;
+}
+
+/* Fills in defaults; false iff the options cannot be right. */
+static bool complete_options(struct slotmap_options *options)
+{
+    size_t size = options->value_size;
+    if (size == 0 || size > MAX_VALUE_SIZE)
+        return false;
+    if (options->value_align == 0) {
+        size_t align = size & (~size + 1); /* the largest power of two that divides it */
+        options->value_align = align < 16 ? align : 16;
+    }
+    if (!is_power_of_two(options->value_align) || options->value_align > vmem_page_size() ||
+        size % options->value_align != 0)
+        return false;
+    size_t most = DEFAULT_SPACE / SLOTMAP_SLOT_SIZE_(size, options->value_align);
+    if (options->max_len == 0)
+        options->max_len = DEFAULT_MAX_LEN < most ? DEFAULT_MAX_LEN : most;
+    if (options->max_limbo == 0) {
+        size_t half = options->max_len / 2;
+        options->max_limbo = half < DEFAULT_LIMBO   ? DEFAULT_LIMBO
+                             : half < DEFAULT_MAX_LEN ? half
+                                                      : DEFAULT_MAX_LEN;
+        if (options->max_limbo > most)
+            options->max_limbo = most;
+    }
+    if (options->max_threads == 0)
+        options->max_threads = DEFAULT_MAX_THREADS;
+    return options->max_len < UINT32_MAX && options->max_limbo < UINT32_MAX &&
+           options->max_threads < VBUF_THREAD_NUMBERS && options->first_generation % 2 == 0 &&
+           options->first_generation < SLOTMAP_LAST_GENERATION;
+}
+
+/* The layout, and the figures that follow from the options. False: too many slots, or bytes. */
+static bool lay_out(struct map *map, const struct slotmap_options *options)
+{
+    size_t page = vmem_page_size();
+    size_t size = SLOTMAP_SLOT_SIZE_(options->value_size, options->value_align);
+    size_t cache = MAX_CACHE_BYTES / size;
+    cache = cache > MAX_CACHE ? MAX_CACHE : cache;
+    cache = cache > options->max_len ? options->max_len : cache;
+    cache = cache < SLOTMAP_BATCH_ ? SLOTMAP_BATCH_ : cache;
+    /* A free list, a vacant chain, and what is on its way from one list to another. */
+    uint64_t cached = ((uint64_t)options->max_threads + 1) * (2 * cache + 2 * SLOTMAP_BATCH_);
+    uint64_t slots = 1 + options->max_len + options->max_limbo + cached;
+    if (slots > UINT32_MAX || slots > (SIZE_MAX / 4) / size)
+        return false;
+    size_t room_batch = options->max_len / 16;
+    room_batch = room_batch < 1 ? 1 : room_batch;
+    map->room_batch = (uint32_t)(room_batch < MAX_ROOM_BATCH ? room_batch : MAX_ROOM_BATCH);
+    map->cache_limit = cache;
+    map->slots = (uint32_t)slots;
+    map->first_generation = options->first_generation;
+    map->max_threads = options->max_threads;
+    map->max_len = options->max_len;
+    map->max_limbo = options->max_limbo;
+    map->destroy = options->destroy;
+    map->context = options->context;
+    map->parts_offset = vmem_align_up(sizeof(struct map), page);
+    map->slots_offset = map->parts_offset +
+        vmem_align_up(((size_t)options->max_threads + 1) * SLOTMAP_THREAD_STRIDE_, page);
+    map->head.slot_size_ = size;
+    map->head.value_size_ = options->value_size;
+    map->head.value_offset_ = SLOTMAP_VALUE_OFFSET_(options->value_align);
+    return true;
+}
+
+/* Makes the map in its own memory: the header, and part 0. */
+static enum vbuf_status build(const struct map *plan, const struct slotmap_options *options,
+                              struct map **result)
+{
+    struct vbuf memory;
+    enum vbuf_status status = vbuf_init(
+        &memory, &(struct vbuf_options){
+                     .max = plan->slots_offset + (size_t)plan->slots * plan->head.slot_size_,
+                     .on_commit = options->on_commit,
+                     .context = options->context,
+                 });
+    if (status != VBUF_OK)
+        return status;
+    status = vbuf_commit(&memory, 0, plan->parts_offset + SLOTMAP_THREAD_STRIDE_);
+    if (status != VBUF_OK) {
+        vbuf_destroy(&memory);
+        return status;
+    }
+    struct map *map = (struct map *)(void *)memory.data;
+    *map = *plan;
+    map->memory = memory;
+    map->head.threads_ = memory.data + map->parts_offset;
+    map->head.slots_ = memory.data + map->slots_offset;
+    vbuf_u32_store_relaxed(&map->made, 1); /* slot 0 is nobody's. Relaxed: not yet shared */
+    vbuf_u64_store_relaxed(&map->pool, map->max_len);
+    *result = map;
+    return VBUF_OK;
+}
+
+enum vbuf_status slotmap_create(struct slotmap **result, const struct slotmap_options *given)
+{
+    if (result == NULL || given == NULL)
+        return VBUF_INVALID;
+    struct slotmap_options options = *given;
+    struct map plan;
+    memset(&plan, 0, sizeof plan);
+    if (!complete_options(&options) || !lay_out(&plan, &options))
+        return VBUF_INVALID;
+    struct map *map;
+    enum vbuf_status status = build(&plan, &options, &map);
+    if (status != VBUF_OK)
+        return status;
+    map->head.domain_ = options.domain;
+    if (options.domain == NULL) {
+        struct ebr_options domain_options = {.max_threads = options.max_threads};
+        status = ebr_domain_create(&map->head.domain_, &domain_options);
+        if (status != VBUF_OK) {
+            struct vbuf memory = map->memory;
+            vbuf_destroy(&memory);
+            return status;
+        }
+        map->owns_domain = true;
+    }
+    map->head.full_fence_ = vbuf_fence_kind() == VBUF_FENCE_FULL;
+    *result = &map->head;
+    return VBUF_OK;
+}
+
+static void destroy_live(struct map *map)
+{
+    uint32_t end = vbuf_u32_load_acquire(&map->made);
+    for (uint32_t i = 1; i < end; i++) {
+        struct slotmap_slot_ *slot = slot_at(map, i);
+        if (vbuf_u32_load_acquire(&slot->generation) & 1) /* pairs with slotmap_publish_ */
+            map->destroy(map->context, value_of(map, slot));
+    }
+}
+
+void slotmap_destroy(struct slotmap *handle)
+{
+    if (handle == NULL)
+        return;
+    struct map *map = map_of(handle);
+    if (map->destroy != NULL) {
+        slots_destroy_limbo(map);
+        destroy_live(map);
+    }
+    if (map->owns_domain)
+        ebr_domain_destroy(map->head.domain_);
+    struct vbuf memory = map->memory; /* the map lies in what is given back */
+    vbuf_destroy(&memory);
+}
+
+/* ---- insert, remove: the slow halves -------------------------------------------------------------- */
+
+/* The first slot of the free list that is not out of service. The caller holds room. */
+static enum vbuf_status take_slot(struct map *map, struct part *part, uint32_t *index)
+{
+    for (;;) {
+        if (part->head.free == 0) {
+            enum vbuf_status status = slots_refill(map, part);
+            if (status != VBUF_OK)
+                return status;
+        }
+        *index = part->head.free;
+        part->head.free = link_of(map, *index);
+        /* Relaxed: the slot is ours. */
+        if (vbuf_u32_load_relaxed(&slot_at(map, *index)->generation) != SLOTMAP_EXHAUSTED_)
+            return VBUF_OK;
+        slots_count_exhausted(map, part);
+    }
+}
+
+enum vbuf_status slotmap_claim_slow_(struct slotmap *handle, struct slotmap_claim_ *claim)
+{
+    struct map *map = map_of(handle);
+    struct part *part = map_own_part(map);
+    struct part *books = part != NULL ? part : part_at(map, 0);
+    enum vbuf_status status = room_take(map, books);
+    if (status != VBUF_OK)
+        return status;
+    status = part != NULL ? take_slot(map, part, &claim->index)
+                          : slots_take_shared(map, &claim->index);
+    if (status != VBUF_OK) {
+        room_give_back(map, books);
+        return status;
+    }
+    claim->slot = slot_at(map, claim->index);
+    claim->generation = vbuf_u32_load_relaxed(&claim->slot->generation); /* ours */
+    return VBUF_OK;
+}
+
+void slotmap_seal_(struct slotmap *handle, struct slotmap_thread_ *thread)
+{
+    struct map *map = map_of(handle);
+    struct part *part = (struct part *)thread;
+    slots_turn_over(map, part);
+    room_share_surplus(map, part);
+}
+
+void slotmap_bury_slow_(struct slotmap *handle, uint32_t index)
+{
+    struct map *map = map_of(handle);
+    if (map_own_part(map) != NULL) { /* it has one now */
+        slotmap_bury_(handle, slot_at(map, index), index);
+        return;
+    }
+    slots_push_orphan(map, index);
+    struct part *shared = part_at(map, 0);
+    /* Release: as in slotmap_bury_. Now and then somebody must look after the orphans. */
+    if (vbuf_u64_fetch_add_acq_rel(&shared->head.removed, 1) % SLOTMAP_BATCH_ == 0)
+        slots_collect(map, SLOTMAP_BATCH_);
+}
+
+/* ---- public -------------------------------------------------------------------------------------- */
+
+enum vbuf_status slotmap_insert(struct slotmap *map, const void *value, slotmap_handle *handle)
+{
+    if (value == NULL)
+        return VBUF_INVALID;
+    struct slotmap_claim_ claim;
+    enum vbuf_status status = slotmap_claim_slot_(map, map->slot_size_, &claim);
+    if (status != VBUF_OK)
+        return status;
+    memcpy((unsigned char *)claim.slot + map->value_offset_, value, map->value_size_);
+    uint64_t bits = slotmap_publish_(&claim);
+    if (handle != NULL)
+        handle->bits = bits;
+    return VBUF_OK;
+}
+
+enum vbuf_status slotmap_read(struct slotmap *map, slotmap_handle handle, void *value)
+{
+    if (value == NULL)
+        return VBUF_INVALID;
+    slotmap_pin(map);
+    const void *found = slotmap_get(map, handle);
+    if (found != NULL)
+        memcpy(value, found, map->value_size_);
+    slotmap_unpin(map);
+    return found != NULL ? VBUF_OK : VBUF_STALE;
+}
+
+enum vbuf_status slotmap_remove(struct slotmap *map, slotmap_handle handle, void **value)
+{
+    struct slotmap_slot_ *slot;
+    enum vbuf_status status = slotmap_unlink_(map, handle.bits, map->slot_size_, &slot);
+    if (status != VBUF_OK)
+        return status;
+    if (value != NULL)
+        *value = (unsigned char *)slot + map->value_offset_;
+    slotmap_bury_(map, slot, (uint32_t)handle.bits);
+    return VBUF_OK;
+}
+
+size_t slotmap_collect(struct slotmap *map)
+{
+    return slots_collect(map_of(map), SIZE_MAX);
+}
+
+size_t slotmap_capacity(const struct slotmap *map)
+{
+    uint32_t limit = vbuf_u32_load_relaxed(&map->slot_limit_); /* a figure */
+    return limit != 0 ? limit - 1 : 0;
+}
+
+struct slotmap_iter slotmap_iter_begin(struct slotmap *map)
+{
+    /* Acquire pairs with the CAS in make_slots: what is below is committed. */
+    struct slotmap_iter iter = {map, 1, vbuf_u32_load_acquire(&map_of(map)->made)};
+    return iter;
+}
+
+void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *handle)
+{
+    const struct slotmap *map = iter->map;
+    while (iter->index < iter->end) {
+        uint32_t index = iter->index++;
+        struct slotmap_slot_ *slot = slotmap_slot_at_(map, index, map->slot_size_);
+        /* Pairs with slotmap_publish_. */
+        uint32_t generation = vbuf_u32_load_acquire(&slot->generation);
+        if (!(generation & 1))
+            continue;
+        if (handle != NULL)
+            handle->bits = (uint64_t)generation << 32 | index;
+        return (unsigned char *)slot + map->value_offset_;
+    }
+    return NULL;
+}
+
+/* Sums over parts. Removed first: what is missed of inserted can then not make the length negative. */
+static void count_values(const struct map *map, uint64_t *inserted, uint64_t *removed)
+{
+    uint32_t parts = map_parts(map);
+    *inserted = *removed = 0;
+    for (uint32_t i = 0; i < parts; i++)
+        *removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
+    for (uint32_t i = 0; i < parts; i++)
+        *inserted += vbuf_u64_load_acquire(&part_at(map, i)->head.inserted);
+}
+
+static size_t length(const struct map *map, uint64_t inserted, uint64_t removed)
+{
+    uint64_t len = inserted > removed ? inserted - removed : 0;
+    return len < map->max_len ? (size_t)len : map->max_len; /* failing inserts count for a moment */
+}
+
+size_t slotmap_len(const struct slotmap *handle)
+{
+    const struct map *map = map_of(handle);
+    uint64_t inserted, removed;
+    count_values(map, &inserted, &removed);
+    return length(map, inserted, removed);
+}
+
+enum vbuf_status slotmap_stats(struct slotmap *handle, struct slotmap_report *stats)
+{
+    if (stats == NULL)
+        return VBUF_INVALID;
+    struct map *map = map_of(handle);
+    size_t page = vmem_page_size();
+    uint32_t limit = vbuf_u32_load_acquire(&handle->slot_limit_);
+    uint32_t threads = vbuf_u32_load_acquire(&handle->thread_limit_);
+    *stats = (struct slotmap_report){
+        .max_len = map->max_len,
+        .capacity = slotmap_capacity(handle),
+        .slots = vbuf_u32_load_acquire(&map->made) - 1,
+        .limbo = slots_in_limbo(map),
+        .max_limbo = map->max_limbo,
+        .committed_bytes =
+            vmem_align_up(map->parts_offset + ((size_t)threads + 1) * SLOTMAP_THREAD_STRIDE_, page) +
+            vmem_align_up((size_t)limit * handle->slot_size_, page),
+    };
+    uint32_t parts = map_parts(map);
+    for (uint32_t i = 0; i < parts; i++) {
+        stats->destroyed += vbuf_u64_load_relaxed(&part_at(map, i)->reclaimed); /* figures */
+        stats->exhausted += (size_t)vbuf_u64_load_relaxed(&part_at(map, i)->exhausted);
+    }
+    count_values(map, &stats->inserted, &stats->removed);
+    stats->len = length(map, stats->inserted, stats->removed);
+    return ebr_stats(handle->domain_, &stats->domain);
+}

@@ -1,0 +1,30 @@
+/*
+ * system.h - every call into the operating system, each by one name.
+ *
+ * A seam: these are ordinary functions in a file of their own, so a linker can put others in their place
+ * (-Wl,--wrap=vbuf_sys_mprotect makes one fail), and a schedule explorer can link its own file instead.
+ * Each behaves as the system call it is named after, errno included.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef VBUF_SYSTEM_H
+#define VBUF_SYSTEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void *vbuf_sys_mmap(void *address, size_t length, int protection, int flags); /* anonymous memory */
+int vbuf_sys_munmap(void *address, size_t length);
+int vbuf_sys_mprotect(void *address, size_t length, int protection);
+int vbuf_sys_madvise(void *address, size_t length, int advice);
+int vbuf_sys_mincore(void *address, size_t length, unsigned char *pages);
+int vbuf_sys_membarrier(int command);
+
+/* Nanoseconds of a clock that only goes forward. */
+int64_t vbuf_sys_now(void);
+/* The system's number for the calling thread. */
+uint64_t vbuf_sys_thread_id(void);
+/* Lets others run for a moment: yields when `round` is small, sleeps up to a millisecond later on. */
+void vbuf_sys_relax(unsigned round);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * system_linux.c - system.h on Linux.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#define _GNU_SOURCE
+#include "system.h"
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+void *vbuf_sys_mmap(void *address, size_t length, int protection, int flags)
+{
+    return mmap(address, length, protection, flags | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+int vbuf_sys_munmap(void *address, size_t length)
+{
+    return munmap(address, length);
+}
+
+int vbuf_sys_mprotect(void *address, size_t length, int protection)
+{
+    return mprotect(address, length, protection);
+}
+
+int vbuf_sys_madvise(void *address, size_t length, int advice)
+{
+    return madvise(address, length, advice);
+}
+
+int vbuf_sys_mincore(void *address, size_t length, unsigned char *pages)
+{
+    return mincore(address, length, pages);
+}
+
+int vbuf_sys_membarrier(int command)
+{
+    return (int)syscall(SYS_membarrier, command, 0, 0);
+}
+
+int64_t vbuf_sys_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+uint64_t vbuf_sys_thread_id(void)
+{
+    return (uint64_t)syscall(SYS_gettid);
+}
+
+void vbuf_sys_relax(unsigned round)
+{
+    if (round < 16) {
+        sched_yield();
+        return;
+    }
+    unsigned doublings = round - 16 < 10 ? round - 16 : 10;
+    struct timespec pause = {.tv_nsec = 1000L << doublings}; /* 1 us up to 1 ms */
+    nanosleep(&pause, NULL);
+}
