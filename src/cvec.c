@@ -5,40 +5,43 @@
  *      | struct cvec | era 0, 1, … | … free … | r2 | r1 | r0 || e0 | e1 | e2 | … free … |
  *                                                             ^ base, page-aligned
  *
- * One reservation. Element i is at base + i * size for ever (C1); its readiness byte is at base - 1 - i.
- * Both sides are committed up to the capacity, and what is committed stays committed.
+ * One reservation. Element i is at base + i * size for ever (C1); its readiness byte is at base - 1
+ * - i. Both sides are committed up to the capacity, and what is committed stays committed.
  *
- * Claiming. `len` packs {era 16, index 48}. A push adds 1 to it and so holds a ticket {e, i}. Within era e
- * the capacity is caps[e], fixed before the era opens: a ticket with i < caps[e] is valid, and element i
- * is the pusher's; any other is void and means nothing. Growth commits memory, writes caps[e + 1] once,
- * then opens the next era with one CAS that sets the index to min(index, caps[e]): the first index that
- * was never valid. So the valid tickets of all eras together cover 0, 1, 2, … once each, in order, and a
- * push that cannot grow has claimed nothing (C5). When growth fails, the void tickets are folded back to
- * caps[e], so that a vector that is full for long does not count its index out of its 48 bits.
+ * Claiming. `len` packs {era 16, index 48}. A push adds 1 to it and so holds a ticket {e, i}.
+ * Within era e the capacity is caps[e], fixed before the era opens: a ticket with i < caps[e] is
+ * valid, and element i is the pusher's; any other is void and means nothing. Growth commits memory,
+ * writes caps[e + 1] once, then opens the next era with one CAS that sets the index to min(index,
+ * caps[e]): the first index that was never valid. So the valid tickets of all eras together cover
+ * 0, 1, 2, … once each, in order, and a push that cannot grow has claimed nothing (C5). When growth
+ * fails, the void tickets are folded back to caps[e], so that a vector that is full for long does
+ * not count its index out of its 48 bits.
  *
  *      era 0, capacity 4:  t0 t1 t2 t3 (t4) (t5)      t4 and t5 are void: their pushers grow, or fail
  *      era 1, capacity 8:              t4 t5 t6 …     starts at min(6, 4) = 4
  *
- * The common push does not look at eras. It reads `capacity` before it adds; capacity is raised to caps[e]
- * after era e opens, so the add comes after that opening in the order of `len`, the ticket's era is e or
- * later, and eras only get larger capacities: an index below what was read is valid and committed.
+ * The common push does not look at eras. It reads `capacity` before it adds; capacity is raised to
+ * caps[e] after era e opens, so the add comes after that opening in the order of `len`, the
+ * ticket's era is e or later, and eras only get larger capacities: an index below what was read is
+ * valid and committed.
  *
- * Growing. Anybody who finds the vector too small grows it; nobody waits for anybody (C6). Committing is
- * idempotent; caps[e + 1] is decided by a CAS from 0, and the loser goes by the winner's figure, which the
- * winner committed before it wrote it (what the loser committed past it, the next growth commits again,
- * for nothing). The era's opening is a CAS loop on `len` that any of them may finish. `growing` is a
- * courtesy: everybody calling mprotect at once fights over one kernel lock, so who sees somebody else at it
- * lets it have a moment, and then goes ahead.
+ * Growing. Anybody who finds the vector too small grows it; nobody waits for anybody (C6).
+ * Committing is idempotent; caps[e + 1] is decided by a CAS from 0, and the loser goes by the
+ * winner's figure, which the winner committed before it wrote it (what the loser committed past it,
+ * the next growth commits again, for nothing). The era's opening is a CAS loop on `len` that any of
+ * them may finish. `growing` is a courtesy: everybody calling mprotect at once fights over one
+ * kernel lock, so who sees somebody else at it lets it have a moment, and then goes ahead.
  * Capacities grow at least by a 64th, so there are never more than ERAS eras.
  *
- * Publishing. The readiness byte is stored with release after the element is written, and loaded with
- * acquire by get: who sees the byte sees the element (C2). A get below the watermark needs no byte: who
- * moved the watermark had acquired every byte below it, and its release passes them on (C3). The watermark
- * is moved by those who read, never by those who push. A pusher raises `capacity` above its index before
- * it returns, if it was not above already, so that its own get, or one that happens after it, looks at the
- * byte (C4).
+ * Publishing. The readiness byte is stored with release after the element is written, and loaded
+ * with acquire by get: who sees the byte sees the element (C2). A get below the watermark needs no
+ * byte: who moved the watermark had acquired every byte below it, and its release passes them on
+ * (C3). The watermark is moved by those who read, never by those who push. A pusher raises
+ * `capacity` above its index before it returns, if it was not above already, so that its own get,
+ * or one that happens after it, looks at the byte (C4).
  *
- * A pusher stopped between claim and publish delays no push and no get; the prefix ends at its element.
+ * A pusher stopped between claim and publish delays no push and no get; the prefix ends at its
+ * element.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -75,7 +78,7 @@ static uint64_t capacity_of_era(const struct cvec *vector, uint64_t era)
     return vbuf_u64_load_acquire(&vector->era_capacity_[era]); /* pairs with the CAS in decide */
 }
 
-/* ---- growth -------------------------------------------------------------------------------------- */
+/* ---- growth ---- */
 
 /* Elements that fit in the pages that `capacity` elements touch, but never more than max_len. */
 static uint64_t fill_pages(const struct cvec *vector, uint64_t capacity)
@@ -91,8 +94,7 @@ static uint64_t fill_pages(const struct cvec *vector, uint64_t capacity)
 static enum vbuf_status commit_range(struct cvec *vector, uint64_t from, uint64_t to)
 {
     size_t base = (size_t)(vector->elements - vector->memory_.data);
-    enum vbuf_status status =
-        vbuf_commit(&vector->memory_, base - (size_t)to, (size_t)(to - from));
+    enum vbuf_status status = vbuf_commit(&vector->memory_, base - (size_t)to, (size_t)(to - from));
     if (status != VBUF_OK)
         return status;
     return vbuf_commit(&vector->memory_, base + (size_t)from * vector->element_size,
@@ -159,8 +161,8 @@ static void open_next_era(struct cvec *vector, uint64_t era)
 }
 
 /*
- * Brings the vector from `era` to the next, with room for `need` elements if no other thread decides it
- * otherwise: the caller looks again. VBUF_OK: the era after `era` is open.
+ * Brings the vector from `era` to the next, with room for `need` elements if no other thread
+ * decides it otherwise: the caller looks again. VBUF_OK: the era after `era` is open.
  */
 static enum vbuf_status grow(struct cvec *vector, uint64_t era, uint64_t need)
 {
@@ -176,7 +178,7 @@ static enum vbuf_status grow(struct cvec *vector, uint64_t era, uint64_t need)
     return VBUF_OK;
 }
 
-/* ---- claiming ------------------------------------------------------------------------------------ */
+/* ---- claiming ---- */
 
 /* Takes the void tickets of an era that could not be followed by another back out of the index. */
 static void fold_void_tickets(struct cvec *vector, uint64_t era)
@@ -229,7 +231,7 @@ static enum vbuf_status claim_run(struct cvec *vector, uint64_t count, uint64_t 
     }
 }
 
-/* ---- public -------------------------------------------------------------------------------------- */
+/* ---- public ---- */
 
 static bool is_power_of_two(size_t number)
 {
@@ -286,8 +288,9 @@ enum vbuf_status cvec_create(struct cvec **result, const struct cvec_options *op
     vector->ready_ = (struct vbuf_atomic_u8 *)(memory.data + before);
     vector->element_size = size;
     vector->max_len = max_len;
-    vector->era_capacity_ = (struct vbuf_atomic_u64 *)(void *)(memory.data +
-        vmem_align_up(sizeof(struct cvec), vmem_page_size()));
+    vector->era_capacity_ =
+        (struct vbuf_atomic_u64 *)(void *)(memory.data +
+                                           vmem_align_up(sizeof(struct cvec), vmem_page_size()));
     vector->memory_ = memory;
     status = cvec_reserve(vector, options->initial_capacity);
     if (status != VBUF_OK) {

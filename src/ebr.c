@@ -1,8 +1,9 @@
 /*
  * ebr.c - epoch-based reclamation with free read-side pins.
  *
- * A domain has a global epoch G and a record for every attached thread. G steps by 2; its bit 0 never
- * changes and says that pins must issue a full fence, because the system has no process-wide barrier.
+ * A domain has a global epoch G and a record for every attached thread. G steps by 2; its bit 0
+ * never changes and says that pins must issue a full fence, because the system has no process-wide
+ * barrier.
  *
  *      G = 10        record 1: epoch 10   pinned, up to date
  *                    record 2: epoch 1    attached, not pinned: idle
@@ -16,8 +17,8 @@
  *   advance   unless alone: heavy fence. Then, unless some record is pinned, not at G: CAS G to G + 2.
  *   reclaim   a batch once G >= tag + 4.
  *
- * Why what is reclaimed cannot be in a reader's hands (E1). A section is pinned at e and holds X; X was
- * unlinked by U, and t tags the batch that X is in.
+ * Why what is reclaimed cannot be in a reader's hands (E1). A section is pinned at e and holds X; X
+ * was unlinked by U, and t tags the batch that X is in.
  *
  *   1. e > t. All writes of G are read-modify-writes, so they form one release sequence: U happens before
  *      the seal, before the CAS that made e, before the pin's acquire load, before the section's reads.
@@ -32,25 +33,27 @@
  *      later store left, and that store comes after the release in unpin (or repin), so the section's
  *      reads happen before the scan, the CAS, and the reclaim.
  *
- * The heavy fence may be skipped by who is alone. `registered` counts attached threads and is changed and
- * tested by read-modify-writes only: a thread that attaches before the test in the word's order is seen
- * by it; one that attaches after it reads from the test, and so sees U. The same holds for the shared
- * word in which threads without a record count their pins, which therefore need no fence either. (A thread
- * that holds a shared pin attaches to nothing before it ends, so that unpin knows which kind it ends.)
+ * The heavy fence may be skipped by who is alone. `registered` counts attached threads and is
+ * changed and tested by read-modify-writes only: a thread that attaches before the test in the
+ * word's order is seen by it; one that attaches after it reads from the test, and so sees U. The
+ * same holds for the shared word in which threads without a record count their pins, which
+ * therefore need no fence either. (A thread that holds a shared pin attaches to nothing before it
+ * ends, so that unpin knows which kind it ends.)
  *
- * The scan covers vbuf_thread_numbers_used() records, read after the heavy fence. A thread raises that
- * figure before it attaches, so whoever has seen it registered, has seen it raised.
+ * The scan covers vbuf_thread_numbers_used() records, read after the heavy fence. A thread raises
+ * that figure before it attaches, so whoever has seen it registered, has seen it raised.
  *
- * Pacing. A barrier costs 1 to 30 us. The next is due 32 times its measured cost later, so barriers take
- * about 3 % of one processor whatever they cost; who needs memory now (collect, a full limbo) does not wait.
+ * Pacing. A barrier costs 1 to 30 us. The next is due 32 times its measured cost later, so barriers
+ * take about 3 % of one processor whatever they cost; who needs memory now (collect, a full limbo)
+ * does not wait.
  *
- * Exit. A thread's records in all domains are found through the list of domains, under a lock that only
- * create, destroy and exit take. What it had retired goes to the domain's orphans, a stack that is pushed
- * to by CAS and emptied by exchange, so it has no ABA; whoever collects next adopts them into a batch of
- * its own, which is sealed later than their unlink, as a tag must be.
+ * Exit. A thread's records in all domains are found through the list of domains, under a lock that
+ * only create, destroy and exit take. What it had retired goes to the domain's orphans, a stack
+ * that is pushed to by CAS and emptied by exchange, so it has no ABA; whoever collects next adopts
+ * them into a batch of its own, which is sealed later than their unlink, as a tag must be.
  *
- * fork. The child keeps the calling thread's record. The others' are cleared; what they had retired is
- * abandoned: it may be half-updated.
+ * fork. The child keeps the calling thread's record. The others' are cleared; what they had retired
+ * is abandoned: it may be half-updated.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -70,8 +73,8 @@
 #define BATCH 64
 #define RECLAIMS_A_CALL 64
 #define FIRST_EPOCH 2
-#define BARRIER_INTERVAL 32        /* times its cost */
-#define BARRIER_COST_MOST 60000    /* ns: more than that is being preempted, not the barrier */
+#define BARRIER_INTERVAL 32     /* times its cost */
+#define BARRIER_COST_MOST 60000 /* ns: more than that is being preempted, not the barrier */
 
 #if defined(VBUF_DEBUG)
 #define DEBUG_ASSERT(condition) assert(condition)
@@ -123,7 +126,7 @@ static pthread_mutex_t domains_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ebr_domain *domains;
 static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
 
-/* ---- helpers ------------------------------------------------------------------------------------ */
+/* ---- helpers ---- */
 
 static struct record *record_at(const struct ebr_domain *domain, uint32_t number)
 {
@@ -167,7 +170,7 @@ static void push_entry(struct limbo_chain *chain, struct ebr_entry *entry)
     chain->count++;
 }
 
-/* ---- advance ------------------------------------------------------------------------------------ */
+/* ---- advance ---- */
 
 static bool somebody_is_behind(const struct ebr_domain *domain, uint64_t epoch)
 {
@@ -256,7 +259,7 @@ enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
     return EBR_ADVANCED;
 }
 
-/* ---- retire and reclaim ------------------------------------------------------------------------- */
+/* ---- retire and reclaim ---- */
 
 /* Gives a chain to whoever collects next. */
 static void push_orphans(struct ebr_domain *domain, struct limbo_chain *chain)
@@ -373,7 +376,7 @@ size_t ebr_collect(struct ebr_domain *domain)
     return collect(domain, true, SIZE_MAX);
 }
 
-/* ---- attach, detach, exit, fork ------------------------------------------------------------------ */
+/* ---- attach, detach, exit, fork ---- */
 
 static enum vbuf_status commit_record(struct ebr_domain *domain, uint32_t number)
 {
@@ -406,7 +409,7 @@ enum vbuf_status ebr_attach(struct ebr_domain *domain)
         return status;
     struct record *record = record_at(domain, number);
     vbuf_u64_store_relaxed(&record->system_id, vbuf_sys_thread_id()); /* a figure */
-    vbuf_u64_store_relaxed(&record->head.epoch, EBR_IDLE_); /* a scan skips both */
+    vbuf_u64_store_relaxed(&record->head.epoch, EBR_IDLE_);           /* a scan skips both */
     record->head.nest = 1;
     vbuf_u32_fetch_add_acq_rel(&domain->registered, 1); /* before any pin; pairs with is_alone */
     return VBUF_OK;
@@ -479,7 +482,7 @@ static void install_hooks(void)
     pthread_atfork(lock_domains, unlock_domains, forget_other_threads);
 }
 
-/* ---- pins, the slow way --------------------------------------------------------------------------- */
+/* ---- pins, the slow way ---- */
 
 void ebr_pin_slow_(struct ebr_domain *domain)
 {
@@ -501,7 +504,7 @@ void ebr_pin_slow_(struct ebr_domain *domain)
 void ebr_unpin_slow_(struct ebr_domain *domain)
 {
     struct record *record = own_record(domain);
-    if (record != NULL) { /* its outermost pin is ended inline */
+    if (record != NULL) {                    /* its outermost pin is ended inline */
         DEBUG_ASSERT(record->head.nest > 1); /* else: unpin without pin */
         record->head.nest--;
         return;
@@ -512,7 +515,7 @@ void ebr_unpin_slow_(struct ebr_domain *domain)
     vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, UINT32_MAX); /* minus 1 */
 }
 
-/* ---- public -------------------------------------------------------------------------------------- */
+/* ---- public ---- */
 
 enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_options *options)
 {
@@ -524,9 +527,9 @@ enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_
     pthread_once(&hooks_once, install_hooks);
     size_t header = vmem_align_up(sizeof(struct ebr_domain), vmem_page_size());
     struct vbuf memory;
-    enum vbuf_status status = vbuf_init(
-        &memory,
-        &(struct vbuf_options){.max = header + ((size_t)max_threads + 1) * EBR_RECORD_STRIDE_});
+    enum vbuf_status status =
+        vbuf_init(&memory, &(struct vbuf_options){.max = header + ((size_t)max_threads + 1) *
+                                                                      EBR_RECORD_STRIDE_});
     if (status != VBUF_OK)
         return status;
     status = vbuf_commit(&memory, 0, header);

@@ -1,13 +1,14 @@
 /*
  * fence_linux.c - the process-wide barrier on Linux: membarrier's private expedited command.
  *
- * The kernel interrupts every processor that runs a thread of this process and has it issue a full fence;
- * threads that do not run passed one when they were switched out. So each other thread passes a full
- * fence at one point between two of its instructions, and a compiler barrier there is as good as a fence.
+ * The kernel interrupts every processor that runs a thread of this process and has it issue a full
+ * fence; threads that do not run passed one when they were switched out. So each other thread
+ * passes a full fence at one point between two of its instructions, and a compiler barrier there is
+ * as good as a fence.
  *
- * The kind is chosen once, in a constructor: registering is quick while there is one thread (12 ms were
- * measured with many), and no pin can come before. Where the call is unknown or filtered, QUERY returns
- * -1, which read as a bit mask would mean that everything is supported.
+ * The kind is chosen once, in a constructor: registering is quick while there is one thread (12 ms
+ * were measured with many), and no pin can come before. Where the call is unknown or filtered,
+ * QUERY returns -1, which read as a bit mask would mean that everything is supported.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -3,15 +3,17 @@
  *
  *      open ──seal──▶ bags[0], bags[1] ──settle──▶ ready ──▶ reclaimed by the owner
  *
- * A batch is sealed with a tag: the epoch, read by a read-modify-write after the batch's LAST unlink. It
- * may be reclaimed once the epoch has reached tag + LIMBO_GRACE, two steps of 2 (PROTOCOLS: why two).
+ * A batch is sealed with a tag: the epoch, read by a read-modify-write after the batch's LAST
+ * unlink. It may be reclaimed once the epoch has reached tag + LIMBO_GRACE, two steps of 2
+ * (PROTOCOLS: why two).
  *
- * Two bags are enough. A thread's tags never fall, equal tags share a bag, and when a third tag t arrives
- * the older of two bags has a tag of at most t - 4: the epoch, which is at least t, has passed its grace.
+ * Two bags are enough. A thread's tags never fall, equal tags share a bag, and when a third tag t
+ * arrives the older of two bags has a tag of at most t - 4: the epoch, which is at least t, has
+ * passed its grace.
  *
- * Nodes are numbers, 0 is none; how a node names the next is the user's (an index, a pointer), so one
- * piece of code and one argument serve ebr and slotmap. Chains are joined in O(1), never walked.
- * Owner only: nothing here is atomic.
+ * Nodes are numbers, 0 is none; how a node names the next is the user's (an index, a pointer), so
+ * one piece of code and one argument serve ebr and slotmap. Chains are joined in O(1), never
+ * walked. Owner only: nothing here is atomic.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

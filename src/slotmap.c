@@ -4,9 +4,9 @@
  *      | struct map | part 0 | part 1 | part 2 | …    | slot 0 | slot 1 | slot 2 | …            |
  *                     shared   thread 1  thread 2       never    {generation, link, value}
  *
- * One reservation. Slots are committed from the left as they are needed and stay committed, so any index
- * below slot_limit may be looked at by anybody at any time; what a generation word says is always true of
- * some life of that slot.
+ * One reservation. Slots are committed from the left as they are needed and stay committed, so any
+ * index below slot_limit may be looked at by anybody at any time; what a generation word says is
+ * always true of some life of that slot.
  *
  * The generation word.
  *
@@ -16,31 +16,34 @@
  *      g even ──publish: store g + 1, release, by who holds the slot──▶ g + 1
  *      g odd  ──unlink: CAS to g + 1, acq_rel, by anybody───────────▶ g + 1
  *
- * Only the holder of a vacant slot writes its word, and only a CAS from one exact odd value writes a live
- * one, so the word only goes up, each odd value is one life, and of racing removes one wins (S2). After
- * life SLOTMAP_LAST_GENERATION the word is SLOTMAP_EXHAUSTED_: even, never on a free list for long (an
- * insert that meets it drops it), never incremented: nothing wraps, so a handle that named one life never
- * names another (S1). Stale reads of the word are harmless: an older odd value is an older life, whose
- * value, for a pinned reader, is still intact.
+ * Only the holder of a vacant slot writes its word, and only a CAS from one exact odd value writes
+ * a live one, so the word only goes up, each odd value is one life, and of racing removes one wins
+ * (S2). After life SLOTMAP_LAST_GENERATION the word is SLOTMAP_EXHAUSTED_: even, never on a free
+ * list for long (an insert that meets it drops it), never incremented: nothing wraps, so a handle
+ * that named one life never names another (S1). Stale reads of the word are harmless: an older odd
+ * value is an older life, whose value, for a pinned reader, is still intact.
  *
- * get: acquire the word, compare with the handle. Equal: the value was whole at the publish (acquire,
- * release), and the slot is not reused before the reader unpins: after the unlink it waits in limbo for a
- * grace period that began after the unlink (ebr.c; S3). get takes two loads and waits for nobody (S8).
+ * get: acquire the word, compare with the handle. Equal: the value was whole at the publish
+ * (acquire, release), and the slot is not reused before the reader unpins: after the unlink it
+ * waits in limbo for a grace period that began after the unlink (ebr.c; S3). get takes two loads
+ * and waits for nobody (S8).
  *
- * insert takes room (slotmap_room.c: S5), takes the first slot of its thread's free list, copies, publishes:
- * plain loads and stores on lines that are its thread's own. remove unlinks by one CAS and puts the slot on
- * its thread's open batch. Both touch shared lines once in 64 calls or less (slotmap_slots.c). Neither
- * waits for anybody; a grace period that has not passed is found not to have passed.
+ * insert takes room (slotmap_room.c: S5), takes the first slot of its thread's free list, copies,
+ * publishes: plain loads and stores on lines that are its thread's own. remove unlinks by one CAS
+ * and puts the slot on its thread's open batch. Both touch shared lines once in 64 calls or less
+ * (slotmap_slots.c). Neither waits for anybody; a grace period that has not passed is found not to
+ * have passed.
  *
- * What a thread has, in limbo or free, belongs to its number in this map, not to the thread: when the
- * thread exits, the next with its number inherits it, and meanwhile whoever collects may borrow the number
- * and take it (S6). Thread-local storage names no map, so maps and threads come and go in any order.
+ * What a thread has, in limbo or free, belongs to its number in this map, not to the thread: when
+ * the thread exits, the next with its number inherits it, and meanwhile whoever collects may borrow
+ * the number and take it (S6). Thread-local storage names no map, so maps and threads come and go
+ * in any order.
  *
- * Limbo is the map's, not the domain's: destroying a map destroys what is in it, at once, since nobody can
- * look any more; nothing is left with the domain.
+ * Limbo is the map's, not the domain's: destroying a map destroys what is in it, at once, since
+ * nobody can look any more; nothing is left with the domain.
  *
- * Iteration looks at every slot made so far, once: a value live throughout does not move, so it is met
- * exactly once, and none is met twice (S7).
+ * Iteration looks at every slot made so far, once: a value live throughout does not move, so it is
+ * met exactly once, and none is met twice (S7).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -60,7 +63,7 @@
 #define MAX_CACHE 65536
 #define MAX_CACHE_BYTES ((size_t)1 << 20)
 
-/* ---- parts --------------------------------------------------------------------------------------- */
+/* ---- parts ---- */
 
 uint32_t map_parts(const struct map *map)
 {
@@ -93,7 +96,7 @@ struct part *map_own_part(struct map *map)
     return part_at(map, number);
 }
 
-/* ---- creation ------------------------------------------------------------------------------------ */
+/* ---- creation ---- */
 
 static bool is_power_of_two(size_t number)
 {
@@ -118,7 +121,7 @@ static bool complete_options(struct slotmap_options *options)
         options->max_len = DEFAULT_MAX_LEN < most ? DEFAULT_MAX_LEN : most;
     if (options->max_limbo == 0) {
         size_t half = options->max_len / 2;
-        options->max_limbo = half < DEFAULT_LIMBO   ? DEFAULT_LIMBO
+        options->max_limbo = half < DEFAULT_LIMBO     ? DEFAULT_LIMBO
                              : half < DEFAULT_MAX_LEN ? half
                                                       : DEFAULT_MAX_LEN;
         if (options->max_limbo > most)
@@ -157,7 +160,8 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
     map->destroy = options->destroy;
     map->context = options->context;
     map->parts_offset = vmem_align_up(sizeof(struct map), page);
-    map->slots_offset = map->parts_offset +
+    map->slots_offset =
+        map->parts_offset +
         vmem_align_up(((size_t)options->max_threads + 1) * SLOTMAP_THREAD_STRIDE_, page);
     map->head.slot_size_ = size;
     map->head.value_size_ = options->value_size;
@@ -248,7 +252,7 @@ void slotmap_destroy(struct slotmap *handle)
     vbuf_destroy(&memory);
 }
 
-/* ---- insert, remove: the slow halves -------------------------------------------------------------- */
+/* ---- insert, remove: the slow halves ---- */
 
 /* The first slot of the free list that is not out of service. The caller holds room. */
 static enum vbuf_status take_slot(struct map *map, struct part *part, uint32_t *index)
@@ -276,8 +280,8 @@ enum vbuf_status slotmap_claim_slow_(struct slotmap *handle, struct slotmap_clai
     enum vbuf_status status = room_take(map, books);
     if (status != VBUF_OK)
         return status;
-    status = part != NULL ? take_slot(map, part, &claim->index)
-                          : slots_take_shared(map, &claim->index);
+    status =
+        part != NULL ? take_slot(map, part, &claim->index) : slots_take_shared(map, &claim->index);
     if (status != VBUF_OK) {
         room_give_back(map, books);
         return status;
@@ -309,7 +313,7 @@ void slotmap_bury_slow_(struct slotmap *handle, uint32_t index)
         slots_collect(map, SLOTMAP_BATCH_);
 }
 
-/* ---- public -------------------------------------------------------------------------------------- */
+/* ---- public ---- */
 
 enum vbuf_status slotmap_insert(struct slotmap *map, const void *value, slotmap_handle *handle)
 {
@@ -425,7 +429,8 @@ enum vbuf_status slotmap_stats(struct slotmap *handle, struct slotmap_report *st
         .limbo = slots_in_limbo(map),
         .max_limbo = map->max_limbo,
         .committed_bytes =
-            vmem_align_up(map->parts_offset + ((size_t)threads + 1) * SLOTMAP_THREAD_STRIDE_, page) +
+            vmem_align_up(map->parts_offset + ((size_t)threads + 1) * SLOTMAP_THREAD_STRIDE_,
+                          page) +
             vmem_align_up((size_t)limit * handle->slot_size_, page),
     };
     uint32_t parts = map_parts(map);

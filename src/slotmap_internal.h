@@ -34,11 +34,13 @@ struct map {
     struct vbuf_atomic_u64 pool __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
     struct vbuf_atomic_u64 moves;
     /* Slots that have left their threads. */
-    struct vbuf_atomic_u32 chunks __attribute__((aligned(VBUF_CACHE_LINE_PAIR))); /* free: a stack */
+    struct vbuf_atomic_u32 chunks
+        __attribute__((aligned(VBUF_CACHE_LINE_PAIR))); /* free: a stack */
     struct vbuf_atomic_u32 orphans; /* in limbo, not sealed: a stack emptied whole */
     struct vbuf_atomic_u32 made;    /* slots below were handed out at least once */
     /* Fixed at creation. */
-    uint32_t slots __attribute__((aligned(VBUF_CACHE_LINE_PAIR))); /* slots there can be, 0 included */
+    uint32_t slots
+        __attribute__((aligned(VBUF_CACHE_LINE_PAIR))); /* slots there can be, 0 included */
     uint32_t first_generation;
     uint32_t max_threads;
     uint32_t room_batch;  /* how much room moves at a time */

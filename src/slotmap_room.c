@@ -1,34 +1,37 @@
 /*
  * slotmap_room.c - max_len, exactly, without a shared counter.
  *
- * Every value needs room for one. There is room for max_len, always somewhere: in the pool, granted to a
- * thread, or under a live value. A part's unused room is
+ * Every value needs room for one. There is room for max_len, always somewhere: in the pool, granted
+ * to a thread, or under a live value. A part's unused room is
  *
  *      granted + removed - inserted
  *
- * where its owner alone counts inserted and removed (by plain stores), and granted is changed by CAS. So
- * the common insert takes room by counting one up, and the common remove frees it by counting one up;
- * what is live is the sum of inserted less the sum of removed, and nobody shares a line.
+ * where its owner alone counts inserted and removed (by plain stores), and granted is changed by
+ * CAS. So the common insert takes room by counting one up, and the common remove frees it by
+ * counting one up; what is live is the sum of inserted less the sum of removed, and nobody shares a
+ * line.
  *
- * Taking back. When the pool is empty, unused room is taken from other threads, running, asleep or gone
- * (S5). Owner and taker are Dekker's pair over an asymmetric fence:
+ * Taking back. When the pool is empty, unused room is taken from other threads, running, asleep or
+ * gone (S5). Owner and taker are Dekker's pair over an asymmetric fence:
  *
  *      owner   inserted += 1;  light fence;  if granted + removed < inserted: undo, go the slow way
  *      taker   granted -= k by CAS;  heavy fence;  if inserted > granted + removed: give the excess back
  *
- * One of them sees the other. If the owner's insert stands and the taker has taken the room under it, the
- * taker sees that and gives it back. If both see it, both step back, and the room is the owner's. Giving
- * back more than was needed is harmless: it is only room in another place. Room is never made.
+ * One of them sees the other. If the owner's insert stands and the taker has taken the room under
+ * it, the taker sees that and gives it back. If both see it, both step back, and the room is the
+ * owner's. Giving back more than was needed is harmless: it is only room in another place. Room is
+ * never made.
  *
- * VBUF_FULL is exact: it is said only if at one moment during the call there was no unused room. `moves`
- * counts movements of room between the pool and parts, and how many are under way. Seen without movement,
- * and without a remove, from before the first look to after the last, unused room can only have shrunk, so
- * what was looked at one after the other was empty all at once at the end. A remove in between means that
- * somebody made progress, and we look again; a movement that does not end is its thread's being stopped in
- * the middle, and after a while we say VBUF_BUSY rather than wait for it.
+ * VBUF_FULL is exact: it is said only if at one moment during the call there was no unused room.
+ * `moves` counts movements of room between the pool and parts, and how many are under way. Seen
+ * without movement, and without a remove, from before the first look to after the last, unused room
+ * can only have shrunk, so what was looked at one after the other was empty all at once at the end.
+ * A remove in between means that somebody made progress, and we look again; a movement that does
+ * not end is its thread's being stopped in the middle, and after a while we say VBUF_BUSY rather
+ * than wait for it.
  *
- * Part 0 belongs to all threads without a part. They change its counters by RMW and are otherwise owners
- * like any other: counted up, light fence, looked at granted.
+ * Part 0 belongs to all threads without a part. They change its counters by RMW and are otherwise
+ * owners like any other: counted up, light fence, looked at granted.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

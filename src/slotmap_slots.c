@@ -11,32 +11,33 @@
  *      slots never used (made … slots)          ─→ free list, 64 at a time; commits when it must
  *      threads without a part, exited threads   ─→ orphans ─→ adopted by who collects
  *
- * All lists are threaded through the slots' link words; 0 ends them. Nothing is allocated, so removing
- * cannot fail.
+ * All lists are threaded through the slots' link words; 0 ends them. Nothing is allocated, so
+ * removing cannot fail.
  *
- * Chunks are a Treiber stack whose nodes are head slots: the head's link names the next chunk, and the
- * first word of its value (vacant, and at least 4 bytes) the rest of its own chunk. The link is read by
- * poppers that may have lost already, hence it is the atomic word; the value is touched by the winner
- * alone. Against ABA there is no tag that could wrap, but a rule:
+ * Chunks are a Treiber stack whose nodes are head slots: the head's link names the next chunk, and
+ * the first word of its value (vacant, and at least 4 bytes) the rest of its own chunk. The link is
+ * read by poppers that may have lost already, hence it is the atomic word; the value is touched by
+ * the winner alone. Against ABA there is no tag that could wrap, but a rule:
  *
  *      between two times that a slot is a head of the stack, a grace period has passed,
  *
- * and poppers are pinned: a popper that has read a head finds it either unmoved, or moved and not back.
- * The rule holds because a popped head is the first slot of a free list that was empty, and is used up by
- * the very insert that popped it; it comes back through limbo. Every other slot on a free list has not been
- * a head since its last grace period, so free lists of exited threads may go back to the stack as they are.
+ * and poppers are pinned: a popper that has read a head finds it either unmoved, or moved and not
+ * back. The rule holds because a popped head is the first slot of a free list that was empty, and
+ * is used up by the very insert that popped it; it comes back through limbo. Every other slot on a
+ * free list has not been a head since its last grace period, so free lists of exited threads may go
+ * back to the stack as they are.
  *
- * Orphans are pushed one by one or in chains and taken all at once, so there is no ABA either. Whoever takes
- * them seals them itself, later than their unlink, as a tag must be.
+ * Orphans are pushed one by one or in chains and taken all at once, so there is no ABA either.
+ * Whoever takes them seals them itself, later than their unlink, as a tag must be.
  *
- * How much to keep. Grace periods come in millisecond steps where a barrier is dear, so reclaimed slots come
- * in tens of thousands at once. A thread keeps as many as it has inserted since the last time, up to
- * cache_limit, and hands the rest on, a few chunks a call; what it has not yet handed on stays in limbo in
- * the books, so that no thread ever strands more than its cache (S5).
+ * How much to keep. Grace periods come in millisecond steps where a barrier is dear, so reclaimed
+ * slots come in tens of thousands at once. A thread keeps as many as it has inserted since the last
+ * time, up to cache_limit, and hands the rest on, a few chunks a call; what it has not yet handed
+ * on stays in limbo in the books, so that no thread ever strands more than its cache (S5).
  *
- * S5, the sum: there are max_len + max_limbo + what caches can hold slots. An insert that has room (fewer
- * than max_len are live) and finds no slot, then finds more than max_limbo in limbo: VBUF_BUSY; or slots
- * that left service took the difference: VBUF_FULL.
+ * S5, the sum: there are max_len + max_limbo + what caches can hold slots. An insert that has room
+ * (fewer than max_len are live) and finds no slot, then finds more than max_limbo in limbo:
+ * VBUF_BUSY; or slots that left service took the difference: VBUF_FULL.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -105,7 +106,7 @@ size_t slots_in_limbo(const struct map *map)
     return removed > reclaimed ? (size_t)(removed - reclaimed) : 0;
 }
 
-/* ---- chunks -------------------------------------------------------------------------------------- */
+/* ---- chunks ---- */
 
 /* Pushes the slot `head`, and the list `rest` behind it, as one chunk. */
 static void push_chunk(struct map *map, uint32_t head, uint32_t rest)
@@ -153,7 +154,7 @@ static uint64_t share_chunk(struct map *map, struct limbo_chain *chain)
     return shared;
 }
 
-/* ---- growth -------------------------------------------------------------------------------------- */
+/* ---- growth ---- */
 
 /* Commits slots below `need` at least: twice what there is, or, refused that, what is needed. */
 static enum vbuf_status commit_slots(struct map *map, uint32_t need)
@@ -204,7 +205,7 @@ static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *fir
     return VBUF_OK;
 }
 
-/* ---- reclaim ------------------------------------------------------------------------------------- */
+/* ---- reclaim ---- */
 
 /* How many vacant slots the thread may be expected to use before the next are reclaimed. */
 static void update_keep(struct map *map, struct part *part)
@@ -282,7 +283,7 @@ void slots_turn_over(struct map *map, struct part *part)
     settle(map, part, DESTROYS_A_CALL);
 }
 
-/* ---- orphans, and collecting --------------------------------------------------------------------- */
+/* ---- orphans, and collecting ---- */
 
 static void push_orphan_chain(struct map *map, const struct limbo_chain *chain)
 {
@@ -398,7 +399,7 @@ void slots_destroy_limbo(struct map *map)
     destroy_chain(map, all);
 }
 
-/* ---- refill -------------------------------------------------------------------------------------- */
+/* ---- refill ---- */
 
 /* From what the thread has, or another had too much of. */
 static bool refill_from_lists(struct map *map, struct part *part)

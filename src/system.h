@@ -1,9 +1,9 @@
 /*
  * system.h - every call into the operating system, each by one name.
  *
- * A seam: these are ordinary functions in a file of their own, so a linker can put others in their place
- * (-Wl,--wrap=vbuf_sys_mprotect makes one fail), and a schedule explorer can link its own file instead.
- * Each behaves as the system call it is named after, errno included.
+ * A seam: these are ordinary functions in a file of their own, so a linker can put others in their
+ * place (-Wl,--wrap=vbuf_sys_mprotect makes one fail), and a schedule explorer can link its own
+ * file instead. Each behaves as the system call it is named after, errno included.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

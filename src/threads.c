@@ -1,18 +1,19 @@
 /*
  * threads.c - dense thread numbers.
  *
- * The numbers are bits of a static map: taking is a CAS that sets the lowest clear bit, giving back clears
- * it. Both are acq_rel read-modify-writes of the same word, so whoever takes a number sees everything its
- * last holder did under it; nothing else orders one holder after another.
+ * The numbers are bits of a static map: taking is a CAS that sets the lowest clear bit, giving back
+ * clears it. Both are acq_rel read-modify-writes of the same word, so whoever takes a number sees
+ * everything its last holder did under it; nothing else orders one holder after another.
  *
  *      taken[0]: 1 1 0 1 ...        bit i of word w is number 64 w + i; number 0 is never free
  *
- * A thread's exit is noticed by the destructor of a pthread key. Destructors of other keys may run later
- * and use the library again: the thread then takes a number again, and the system calls us again.
- * Without a key, or without memory for its value, threads get no number: exits could not be noticed.
+ * A thread's exit is noticed by the destructor of a pthread key. Destructors of other keys may run
+ * later and use the library again: the thread then takes a number again, and the system calls us
+ * again. Without a key, or without memory for its value, threads get no number: exits could not be
+ * noticed.
  *
- * After fork the child has one thread and a copy of the map. The numbers of the threads that are not there
- * any more stay taken for good: what they kept may be half-updated.
+ * After fork the child has one thread and a copy of the map. The numbers of the threads that are
+ * not there any more stay taken for good: what they kept may be half-updated.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

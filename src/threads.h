@@ -1,12 +1,14 @@
 /*
  * threads.h - dense thread numbers.
  *
- * A thread gets the lowest free number of the process when it first needs one, from 1 up, and gives it
- * back when it exits. Whatever is kept per thread (a record in a domain, lists in a map) is indexed by
- * that number, so no thread-local storage names a domain or a map, and they may come and go in any order.
+ * A thread gets the lowest free number of the process when it first needs one, from 1 up, and gives
+ * it back when it exits. Whatever is kept per thread (a record in a domain, lists in a map) is
+ * indexed by that number, so no thread-local storage names a domain or a map, and they may come and
+ * go in any order.
  *
- * A number is an ownership: whoever holds number i is the only one to touch what is kept under i. So the
- * lists of a thread that has exited can be emptied by anybody who borrows its number for a moment.
+ * A number is an ownership: whoever holds number i is the only one to touch what is kept under i.
+ * So the lists of a thread that has exited can be emptied by anybody who borrows its number for a
+ * moment.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -25,8 +27,9 @@ uint32_t vbuf_thread_number(void);
 uint32_t vbuf_thread_numbers_used(void);
 
 /*
- * Borrows a number nobody holds: true iff the caller now owns what is kept under it, until it returns it.
- * What its last holder did happens before; what the borrower does happens before the next holder.
+ * Borrows a number nobody holds: true iff the caller now owns what is kept under it, until it
+ * returns it. What its last holder did happens before; what the borrower does happens before the
+ * next holder.
  */
 bool vbuf_thread_borrow(uint32_t number);
 void vbuf_thread_return(uint32_t number);

@@ -4,11 +4,11 @@
  *      data            data + len           data + capacity               data + max
  *      |  in use        |  committed          |  reserved                  |
  *
- * Growth at least doubles the capacity, so that n bytes appended cost O(log n) system calls. When the
- * doubled size is refused, what is needed is tried alone: a buffer near a limit still fills it.
+ * Growth at least doubles the capacity, so that n bytes appended cost O(log n) system calls. When
+ * the doubled size is refused, what is needed is tried alone: a buffer near a limit still fills it.
  *
- * vbuf_commit is the part that containers with a layout of their own stand on. It keeps no state: two
- * threads that commit the same range both succeed, and none waits for the other.
+ * vbuf_commit is the part that containers with a layout of their own stand on. It keeps no state:
+ * two threads that commit the same range both succeed, and none waits for the other.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -59,8 +59,7 @@ static enum vbuf_status grow_to(struct vbuf *buffer, size_t capacity)
     capacity = vmem_align_up(capacity, vmem_page_size());
     if (capacity > buffer->max || capacity == 0)
         capacity = buffer->max;
-    enum vbuf_status status =
-        vbuf_commit(buffer, buffer->capacity, capacity - buffer->capacity);
+    enum vbuf_status status = vbuf_commit(buffer, buffer->capacity, capacity - buffer->capacity);
     if (status == VBUF_OK)
         buffer->capacity = capacity;
     return status;

@@ -5,12 +5,13 @@
  *      |  committed  |     reserved     |  committed  |   reserved   |
  *      |  rw, charged|  none, free      |  rw, charged|  none, free  |
  *
- * A page is committed or it is not; there is no further state, here or in the library. Which pages are
- * is the system's knowledge alone, so commit and decommit are idempotent and need no lock of ours.
- * Every check is written so that no sum can overflow before it is compared.
+ * A page is committed or it is not; there is no further state, here or in the library. Which pages
+ * are is the system's knowledge alone, so commit and decommit are idempotent and need no lock of
+ * ours. Every check is written so that no sum can overflow before it is compared.
  *
- * LeakSanitizer does not look into memory it did not hand out: it would report whatever a user keeps
- * alive only through a container. Reservations are registered with it; it reads their readable part.
+ * LeakSanitizer does not look into memory it did not hand out: it would report whatever a user
+ * keeps alive only through a container. Reservations are registered with it; it reads their
+ * readable part.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

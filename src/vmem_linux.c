@@ -10,8 +10,9 @@
  *   prefault   MADV_POPULATE_WRITE (5.14); MADV_WILLNEED does nothing for anonymous memory (V3). On older
  *              kernels one atomic add of zero a page, which keeps the content whoever else writes.
  *
- * mmap with MAP_FIXED may fail with the old mapping already gone. The hole would be open to anybody's next
- * mmap, so decommit closes it with a mapping that replaces nothing; when that works, the decommit worked.
+ * mmap with MAP_FIXED may fail with the old mapping already gone. The hole would be open to
+ * anybody's next mmap, so decommit closes it with a mapping that replaces nothing; when that works,
+ * the decommit worked.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -59,7 +60,7 @@ static void find_facts(void)
     /* Of no bytes: says whether the kernel knows the advice. */
     facts.populate = vbuf_sys_madvise(NULL, 0, MADV_POPULATE_WRITE) == 0;
     /* The stack lies at the top of what a program may use. */
-    facts.address_bits = 64 - (unsigned)__builtin_clzll((uintptr_t)&(char){0});
+    facts.address_bits = 64 - (unsigned)__builtin_clzll((uintptr_t) & (char){0});
 }
 
 struct vmem_facts vmem_os_facts(void)

@@ -1,9 +1,9 @@
 /*
  * cvec.h - a lock-free append-only vector that stays an array.
  *
- * Any number of threads append; any number read. The elements are one plain C array from first to last,
- * at an address that never changes (C1), so a pointer to an element, or to the whole prefix, is valid
- * for the vector's life.
+ * Any number of threads append; any number read. The elements are one plain C array from first to
+ * last, at an address that never changes (C1), so a pointer to an element, or to the whole prefix,
+ * is valid for the vector's life.
  *
  *   C1 An element's address never changes.
  *   C2 cvec_get(v, i) != NULL: the whole element is visible.
@@ -37,13 +37,18 @@
 VBUF_BEGIN_DECLS
 
 struct cvec_options {
-    size_t element_size;         /* bytes; required, at most 1 MiB */
-    size_t element_align;        /* power of two up to the page size; 0: the largest that divides the
-                                    element size, at most 16. The element size must be a multiple. */
-    size_t max_len;              /* elements; 0: as many as 16 GiB of address space hold */
-    size_t initial_capacity;     /* elements committed at creation */
-    vbuf_commit_hook *on_commit; /* may be NULL; may refuse memory: then VBUF_NOMEM */
-    void *context;               /* handed to on_commit */
+    /* Bytes; required, at most 1 MiB. */
+    size_t element_size;
+    /* A power of two up to the page size that divides the element size; 0: the largest, at most 16. */
+    size_t element_align;
+    /* Elements; 0: as many as 16 GiB of address space hold. */
+    size_t max_len;
+    /* Elements committed at creation. */
+    size_t initial_capacity;
+    /* Asked before memory is committed, and may refuse: then VBUF_NOMEM. May be NULL. */
+    vbuf_commit_hook *on_commit;
+    /* Handed to on_commit. */
+    void *context;
 };
 
 struct cvec_report {
@@ -55,7 +60,7 @@ struct cvec_report {
     size_t growths;         /* times the capacity grew since creation */
 };
 
-/* ---- private: what inlined calls touch ---------------------------------------------------------- */
+/* ---- private: what inlined calls touch ---- */
 
 /* A vector lives at the start of its own reservation. Lines are grouped by who writes them. */
 struct cvec {
@@ -71,9 +76,9 @@ struct cvec {
     struct vbuf_atomic_u64 watermark_ __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
     /* Written by every append: {era 16, index 48}. */
     struct vbuf_atomic_u64 len_ __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
-    /* Slow path only. */
+    /* Slow path only. growing_ is a courtesy: others let who grows at the moment have a little time. */
     struct vbuf memory_ __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
-    struct vbuf_atomic_u32 growing_; /* a courtesy: who grows at the moment lets others wait a little */
+    struct vbuf_atomic_u32 growing_;
 };
 
 #define CVEC_INDEX_BITS_ 48
@@ -113,13 +118,14 @@ static inline void cvec_publish_one_(struct cvec *vector, size_t index)
     vbuf_u8_store_release(vector->ready_ - 1 - (ptrdiff_t)index, 1);
 }
 
-/* ---- public ------------------------------------------------------------------------------------- */
+/* ---- public ---- */
 
 /*
  * Creates an empty vector.
- * Returns VBUF_INVALID iff vector or options is NULL, element_size is 0 or above 1 MiB, the alignment
- * is not as the options demand, initial_capacity exceeds max_len, or max_len elements overflow the
- * address space or 2^48 - 2^32; VBUF_NOMEM iff address space or the initial memory is refused.
+ * Returns VBUF_INVALID iff vector or options is NULL, element_size is 0 or above 1 MiB, the
+ * alignment is not as the options demand, initial_capacity exceeds max_len, or max_len elements
+ * overflow the address space or 2^48 - 2^32; VBUF_NOMEM iff address space or the initial memory is
+ * refused.
  */
 VBUF_API enum vbuf_status cvec_create(struct cvec **vector, const struct cvec_options *options);
 
@@ -127,17 +133,17 @@ VBUF_API enum vbuf_status cvec_create(struct cvec **vector, const struct cvec_op
 VBUF_API void cvec_destroy(struct cvec *vector);
 
 /*
- * Appends a copy of *element and, unless index is NULL, tells its index. The element is visible to get
- * and snapshot when the call returns, to others as soon as they see it (C4).
- * Returns VBUF_INVALID iff element is NULL; VBUF_FULL iff the vector holds max_len elements; VBUF_NOMEM
- * iff memory to grow is refused. Then nothing was claimed (C5).
+ * Appends a copy of *element and, unless index is NULL, tells its index. The element is visible to
+ * get and snapshot when the call returns, to others as soon as they see it (C4).
+ * Returns VBUF_INVALID iff element is NULL; VBUF_FULL iff the vector holds max_len elements;
+ * VBUF_NOMEM iff memory to grow is refused. Then nothing was claimed (C5).
  * Any thread. Lock-free. One atomic add, one copy, one byte stored; now and then a commit.
  */
 VBUF_API enum vbuf_status cvec_push(struct cvec *vector, const void *element, size_t *index);
 
 /*
- * Appends `count` elements as one contiguous run; *first, unless NULL, is the index of the first. All or
- * nothing. count 0 does nothing and sets *first to the number claimed.
+ * Appends `count` elements as one contiguous run; *first, unless NULL, is the index of the first.
+ * All or nothing. count 0 does nothing and sets *first to the number claimed.
  * Returns VBUF_INVALID iff elements is NULL and count is not 0; VBUF_FULL iff fewer than count fit
  * below max_len; VBUF_NOMEM iff memory to grow is refused. Then nothing was claimed (C5).
  * Any thread. Lock-free. One compare-and-swap for the run.
@@ -146,7 +152,8 @@ VBUF_API enum vbuf_status cvec_extend(struct cvec *vector, const void *elements,
                                       size_t *first);
 
 /* The slow half of cvec_get: `index` is not below the watermark. */
-static inline void *cvec_get_unsettled_(const struct cvec *vector, size_t index, size_t element_size)
+static inline void *cvec_get_unsettled_(const struct cvec *vector, size_t index,
+                                        size_t element_size)
 {
     /* Relaxed: the byte decides; the capacity only says whether there is a byte. */
     if (index >= vbuf_u64_load_relaxed(&vector->capacity_))
@@ -158,9 +165,9 @@ static inline void *cvec_get_unsettled_(const struct cvec *vector, size_t index,
 }
 
 /*
- * Element `index`, or NULL while it is not published; any index is a safe argument. The pointer is valid
- * for the vector's life. What the element holds may be changed by whoever agrees to, with T's own
- * synchronisation.
+ * Element `index`, or NULL while it is not published; any index is a safe argument. The pointer is
+ * valid for the vector's life. What the element holds may be changed by whoever agrees to, with T's
+ * own synchronisation.
  * Any thread. Wait-free. One compare and one load below the watermark, two more above.
  */
 static inline void *cvec_get(const struct cvec *vector, size_t index)
@@ -172,8 +179,9 @@ static inline void *cvec_get(const struct cvec *vector, size_t index)
 }
 
 /*
- * The longest prefix in which every element is published, or nearly: one call looks no further than what
- * was claimed when it began (C3). Moves the watermark that get and later snapshots profit from.
+ * The longest prefix in which every element is published, or nearly: one call looks no further than
+ * what was claimed when it began (C3). Moves the watermark that get and later snapshots profit
+ * from.
  * Any thread. Wait-free: bounded by what was claimed at the call and not yet below the watermark.
  */
 VBUF_API struct cvec_slice cvec_snapshot(struct cvec *vector);
@@ -191,8 +199,8 @@ VBUF_API size_t cvec_capacity(const struct cvec *vector);
 VBUF_API size_t cvec_max_len(const struct cvec *vector);
 
 /*
- * Makes the capacity at least `capacity` in all; pushes below it need no commit. Threads that reserve
- * different sizes at once each get what they were promised.
+ * Makes the capacity at least `capacity` in all; pushes below it need no commit. Threads that
+ * reserve different sizes at once each get what they were promised.
  * Returns VBUF_FULL iff capacity exceeds max_len; VBUF_NOMEM iff memory is refused.
  * Any thread. Lock-free but for the commit.
  */

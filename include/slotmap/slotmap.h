@@ -1,8 +1,9 @@
 /*
  * slotmap.h - a lock-free generational slot map: entity and handle tables for many threads.
  *
- * Insert a value, get a 64-bit handle; the handle finds the value, in O(1) and without waiting, until
- * the value is removed, and nothing ever after (S1). Values do not move. Memory grows in place.
+ * Insert a value, get a 64-bit handle; the handle finds the value, in O(1) and without waiting,
+ * until the value is removed, and nothing ever after (S1). Values do not move. Memory grows in
+ * place.
  *
  *   S1 A stale handle never resolves. Never: a slot whose generations are used up leaves service.
  *   S2 Of any number of racing removes of one handle, exactly one wins.
@@ -21,8 +22,8 @@
  *     remove               yes (1)             yes      yes      yes       yes         no
  *     (1) what get or next returned stays readable until the caller unpins (S3).
  *
- * A thread that inserts, removes or collects needs no pin; a thread that looks at a value needs one. What
- * a pinned thread removes cannot be reused before it unpins.
+ * A thread that inserts, removes or collects needs no pin; a thread that looks at a value needs
+ * one. What a pinned thread removes cannot be reused before it unpins.
  *
  * Values are changed in place only under T's own synchronisation, or before anybody has the handle.
  * The argument for all of it, and the layout, are in slotmap.c.
@@ -50,29 +51,33 @@ typedef struct slotmap_handle {
 } slotmap_handle;
 
 struct slotmap_options {
-    size_t value_size;  /* bytes; required, at most 1 MiB */
-    size_t value_align; /* power of two up to the page size; 0: the largest that divides the value size,
-                           at most 16. The value size must be a multiple. */
-    size_t max_len;     /* live values; 0 means 2^24 */
-    size_t max_limbo;   /* removed values that may wait for readers; 0: the larger of max_len / 2 and
-                           2^17, but at most 2^24 */
-    struct ebr_domain *domain; /* shared, and must outlive the map; NULL: the map makes its own */
-    uint32_t max_threads;      /* threads with slot caches of their own, counted as in ebr_options; 0:
-                                  1024, at most 4095. Others work through shared words: correct, but
-                                  slower. */
+    /* Bytes; required, at most 1 MiB. */
+    size_t value_size;
+    /* A power of two up to the page size that divides the value size; 0: the largest, at most 16. */
+    size_t value_align;
+    /* Live values; 0: 2^24, or what 16 GiB of address space hold. */
+    size_t max_len;
+    /* Removed values that may wait for readers; 0: max_len / 2, but at least 2^17 and at most 2^24, or
+     * what 16 GiB of address space hold. */
+    size_t max_limbo;
+    /* A shared domain, which must outlive the map; NULL: the map makes its own. */
+    struct ebr_domain *domain;
+    /* Threads with lists of their own, counted as in ebr_options; 0: 1024, at most 4095. Others work
+     * through shared words: correct, but slower. */
+    uint32_t max_threads;
+    /* For tests: slots start as if they had lived half this many lives: an even number below
+     * SLOTMAP_LAST_GENERATION; 0 is the start. */
+    uint32_t first_generation;
     /*
-     * Destroys a value: once, after its remove and after every pin that could see it has ended, inside
-     * some insert, remove or collect on any thread, at most 64 in one call; or in slotmap_destroy. It
-     * may use the map. May be NULL.
+     * Destroys a value: once, after its remove and after every pin that could see it has ended,
+     * inside some insert, remove or collect on any thread, at most 64 in one insert or remove; or
+     * in slotmap_destroy. It may use the map, but in slotmap_destroy. May be NULL.
      */
     void (*destroy)(void *context, void *value);
-    vbuf_commit_hook *on_commit; /* may be NULL; may refuse memory: then VBUF_NOMEM */
-    void *context;               /* handed to destroy and on_commit */
-    /*
-     * For tests: slots start as if they had been used this many generations, an even number up to
-     * SLOTMAP_LAST_GENERATION - 1; 0 is the start.
-     */
-    uint32_t first_generation;
+    /* Asked before memory is committed, and may refuse: then VBUF_NOMEM. May be NULL. */
+    vbuf_commit_hook *on_commit;
+    /* Handed to destroy and on_commit. */
+    void *context;
 };
 
 /* The last generation a slot can live in: 2^31 - 1 lives a slot. */
@@ -89,11 +94,11 @@ struct slotmap_report {
     size_t committed_bytes; /* memory committed for slots and bookkeeping */
     uint64_t inserted;      /* since creation */
     uint64_t removed;       /* since creation */
-    uint64_t destroyed;     /* values whose time came since creation, with or without a destructor */
-    struct ebr_report domain; /* of the domain, the map's own or the shared one: names a stalled pin */
+    uint64_t destroyed; /* values whose time came since creation, with or without a destructor */
+    struct ebr_report domain; /* of its own or the shared domain: names a stalled pin */
 };
 
-/* ---- private: what inlined calls touch ---------------------------------------------------------- */
+/* ---- private: what inlined calls touch ---- */
 
 /* In front of every value. */
 struct slotmap_slot_ {
@@ -150,13 +155,13 @@ static inline bool slotmap_thread_of_(const struct slotmap *map, struct slotmap_
     /* Relaxed: this thread raised the limit past its own id itself, or took the id from who did. */
     if (VBUF_UNLIKELY(id - 1 >= vbuf_u32_load_relaxed(&map->thread_limit_)))
         return false;
-    *thread = (struct slotmap_thread_ *)(void *)(map->threads_ +
-                                                 (size_t)id * SLOTMAP_THREAD_STRIDE_);
+    *thread =
+        (struct slotmap_thread_ *)(void *)(map->threads_ + (size_t)id * SLOTMAP_THREAD_STRIDE_);
     return true;
 }
 
 static inline struct slotmap_slot_ *slotmap_slot_at_(const struct slotmap *map, uint32_t index,
-                                                  size_t slot_size)
+                                                     size_t slot_size)
 {
     return (struct slotmap_slot_ *)(void *)(map->slots_ + (size_t)index * slot_size);
 }
@@ -176,8 +181,9 @@ static inline bool slotmap_find_(const struct slotmap *map, uint64_t bits, size_
 }
 
 /*
- * Takes room for one value out of what this thread was granted. Others may be taking unused room back:
- * store, light fence, load here, against CAS, heavy fence, load there (take_back in slotmap.c).
+ * Takes room for one value out of what this thread was granted. Others may be taking unused room
+ * back: store, light fence, load here, against CAS, heavy fence, load there (take_back in
+ * slotmap.c).
  */
 static inline bool slotmap_take_room_(const struct slotmap *map, struct slotmap_thread_ *thread)
 {
@@ -188,7 +194,7 @@ static inline bool slotmap_take_room_(const struct slotmap *map, struct slotmap_
     else
         vbuf_fence_light();
     uint64_t room = vbuf_u64_load_acquire(&thread->granted) + /* pairs with the CAS in take_back */
-                    vbuf_u64_load_relaxed(&thread->removed); /* our own */
+                    vbuf_u64_load_relaxed(&thread->removed);  /* our own */
     if (VBUF_LIKELY((int64_t)(room - inserted) >= 0))
         return true;
     vbuf_u64_store_release(&thread->inserted, inserted - 1);
@@ -197,7 +203,7 @@ static inline bool slotmap_take_room_(const struct slotmap *map, struct slotmap_
 
 /* Takes a vacant slot for the calling thread: its own until it publishes it. */
 static inline enum vbuf_status slotmap_claim_slot_(struct slotmap *map, size_t slot_size,
-                                              struct slotmap_claim_ *claim)
+                                                   struct slotmap_claim_ *claim)
 {
     struct slotmap_thread_ *thread;
     if (VBUF_LIKELY(slotmap_thread_of_(map, &thread) && thread->free != 0)) {
@@ -257,16 +263,17 @@ static inline void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ *slot
         slotmap_seal_(map, thread);
 }
 
-/* ---- public ------------------------------------------------------------------------------------- */
+/* ---- public ---- */
 
 /*
  * Creates an empty map.
- * Returns VBUF_INVALID iff map or options is NULL, value_size is 0 or above 1 MiB, the alignment is not
- * as the options demand, max_threads exceeds 4095, first_generation is odd or too large, or the slots
- * that max_len, max_limbo and the threads' caches need are more than 2^32 - 1 or overflow the address
- * space; VBUF_NOMEM iff address space or memory for bookkeeping is refused.
+ * Returns VBUF_INVALID iff map or options is NULL, value_size is 0 or above 1 MiB, the alignment is
+ * not as the options demand, max_threads exceeds 4095, first_generation is odd or too large, or the
+ * slots that max_len, max_limbo and the threads' caches need are more than 2^32 - 1 or overflow the
+ * address space; VBUF_NOMEM iff address space or memory for bookkeeping is refused.
  */
-VBUF_API enum vbuf_status slotmap_create(struct slotmap **map, const struct slotmap_options *options);
+VBUF_API enum vbuf_status slotmap_create(struct slotmap **map,
+                                         const struct slotmap_options *options);
 
 /*
  * Destroys every value, live or removed, that was not yet destroyed, then the map. Needs exclusive
@@ -311,19 +318,20 @@ static inline uint32_t slotmap_handle_index(slotmap_handle handle)
 
 /*
  * Inserts a copy of *value. `handle` may be NULL.
- * Returns VBUF_INVALID iff value is NULL; VBUF_FULL iff max_len values are live or being inserted, or every slot that could hold
- * another is out of service; VBUF_BUSY iff fewer are, but more than max_limbo removed values wait for a
- * pin to end (ebr_stats names it), or a thread was stopped in the middle of handing room over;
- * VBUF_NOMEM iff memory to grow is refused. Then nothing changed.
- * Any thread, pinned or not. Lock-free. Costs a few plain loads and stores, the copy, and a share of an
- * exchange per 64; now and then a commit. What went into the value happens before any get that finds it.
+ * Returns VBUF_INVALID iff value is NULL; VBUF_FULL iff max_len values are live or being inserted,
+ * or every slot that could hold another is out of service; VBUF_BUSY iff fewer are, but more than
+ * max_limbo removed values wait for a pin to end (ebr_stats names it), or a thread was stopped in
+ * the middle of handing room over; VBUF_NOMEM iff memory to grow is refused. Then nothing changed.
+ * Any thread, pinned or not. Lock-free. Costs a few plain loads and stores, the copy, and a share
+ * of an exchange per 64; now and then a commit. What went into the value happens before any get
+ * that finds it.
  */
 VBUF_API enum vbuf_status slotmap_insert(struct slotmap *map, const void *value,
                                          slotmap_handle *handle);
 
 /*
- * The value that lives under `handle`, or NULL. The caller must be pinned; the pointer is valid until it
- * unpins. Any 64 bits are a safe argument.
+ * The value that lives under `handle`, or NULL. The caller must be pinned; the pointer is valid
+ * until it unpins. Any 64 bits are a safe argument.
  * Any pinned thread. Wait-free: two loads and two compares.
  */
 static inline void *slotmap_get(const struct slotmap *map, slotmap_handle handle)
@@ -348,9 +356,9 @@ static inline bool slotmap_contains(const struct slotmap *map, slotmap_handle ha
 VBUF_API enum vbuf_status slotmap_read(struct slotmap *map, slotmap_handle handle, void *value);
 
 /*
- * Removes the value that lives under `handle`: from now on the handle never resolves. Its destructor runs
- * once no pin can see it. A pinned caller may ask for the value and read it until it unpins; `value` may
- * be NULL.
+ * Removes the value that lives under `handle`: from now on the handle never resolves. Its
+ * destructor runs once no pin can see it. A pinned caller may ask for the value and read it until
+ * it unpins; `value` may be NULL.
  * Returns VBUF_STALE iff nothing lives under the handle, or another remove won.
  * Any thread, pinned or not. Lock-free. One compare-and-swap, and a share of an exchange per 64.
  */
@@ -366,8 +374,9 @@ VBUF_API size_t slotmap_capacity(const struct slotmap *map);
 VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_report *stats);
 
 /*
- * Advances the epoch as far as it goes now and destroys what the calling thread and threads that have
- * exited have removed and no pin protects: all of it, not just 64. Returns how many. Lock-free.
+ * Advances the epoch as far as it goes now and destroys what the calling thread and threads that
+ * have exited have removed and no pin protects: all of it, not just 64. Returns how many.
+ * Lock-free.
  */
 VBUF_API size_t slotmap_collect(struct slotmap *map);
 
@@ -382,9 +391,9 @@ struct slotmap_iter {
 VBUF_API struct slotmap_iter slotmap_iter_begin(struct slotmap *map);
 
 /*
- * The next live value, or NULL at the end; its handle in *handle, which may be NULL. The caller must be
- * pinned; the pointer is valid until it unpins. Unpinning between calls is fine.
- * Values inserted or removed meanwhile may be visited or not; none is visited twice (S7).
+ * The next live value, or NULL at the end; its handle in *handle, which may be NULL. The caller
+ * must be pinned; the pointer is valid until it unpins. Unpinning between calls is fine. Values
+ * inserted or removed meanwhile may be visited or not; none is visited twice (S7).
  * Any thread. Wait-free: bounded by the slots made so far.
  */
 VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *handle);
@@ -451,7 +460,7 @@ VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *hand
     static inline enum vbuf_status name##_insert(struct name *m, T value, name##_handle *handle)   \
     {                                                                                              \
         struct slotmap_claim_ claim;                                                               \
-        enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);               \
+        enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);          \
         if (VBUF_UNLIKELY(status != VBUF_OK))                                                      \
             return status;                                                                         \
         *(T *)(void *)((unsigned char *)claim.slot + name##_value_offset_) = value;                \

@@ -3,19 +3,21 @@
  *
  * A reader pins a domain while it holds pointers into shared structures. Whoever unlinks an object
  * retires it; the object is destroyed once, after every pin that could have seen it has ended (E1).
- * A pin is a plain store and a compiler barrier; who advances the epoch pays for it with a process-wide
- * barrier (E2). Where the system has none, pins issue a real fence, in the same binary.
+ * A pin is a plain store and a compiler barrier; who advances the epoch pays for it with a
+ * process-wide barrier (E2). Where the system has none, pins issue a real fence, in the same
+ * binary.
  *
- * Who may call what at once: everything but ebr_domain_destroy, which needs exclusive access, may run
- * at any time from any threads. A pin belongs to the thread that took it and must not migrate: with
- * fibres, do not switch while pinned.
+ * Who may call what at once: everything but ebr_domain_destroy, which needs exclusive access, may
+ * run at any time from any threads. A pin belongs to the thread that took it and must not migrate:
+ * with fibres, do not switch while pinned.
  *
  *                  retire    collect   synchronize   detach        domain_destroy
  *     unpinned     yes       yes       yes           yes           exclusive
  *     pinned       yes       yes (1)   VBUF_BUSY     VBUF_BUSY     never
  *     (1) but what the caller's own pin protects stays.
  *
- * A stalled reader delays reclamation only: nothing blocks, memory waits, and ebr_stats names it (E4).
+ * A stalled reader delays reclamation only: nothing blocks, memory waits, and ebr_stats names it
+ * (E4).
  *
  * References: K. Fraser, "Practical lock-freedom" (2004), for epochs; asymmetric fences as in
  * D. Dice, H. Huang, M. Yang, "Asymmetric Dekker synchronization" (2001). The argument is in ebr.c.
@@ -44,9 +46,9 @@ struct ebr_entry {
 
 struct ebr_options {
     /*
-     * 0 means 1024, at most 4095. Threads get the lowest free number of the process at first use and
-     * give it back at exit; those numbered up to max_threads have a record of their own. Others pin
-     * through a shared word: correct, but slower, and every advance waits for them.
+     * 0 means 1024, at most 4095. Threads get the lowest free number of the process at first use
+     * and give it back at exit; those numbered up to max_threads have a record of their own. Others
+     * pin through a shared word: correct, but slower, and every advance waits for them.
      */
     uint32_t max_threads;
 };
@@ -62,17 +64,20 @@ struct ebr_report {
     uint64_t reclaimed;         /* entries destroyed; retired - reclaimed are waiting */
     uint32_t threads;           /* threads that have a record now */
     uint32_t overflow_pins;     /* pins held now through the shared word */
-    uint64_t stalled_thread;    /* system id of the pinned thread furthest behind; 0: none is behind */
-    uint64_t stalled_epoch;     /* the epoch it is pinned in */
+    uint64_t stalled_thread; /* system id of the pinned thread furthest behind; 0: none is behind */
+    uint64_t stalled_epoch;  /* the epoch it is pinned in */
 };
 
-/* ---- the parts of a domain that inlined pins touch; private ------------------------------------ */
+/* ---- the parts of a domain that inlined pins touch; private ---- */
 
-/* A thread's record in a domain. Zeroed is unattached: both inlined paths then go the slow way. */
+/*
+ * A thread's record in a domain. The epoch is one of the two below, or what the outermost pin read
+ * of G, which is 2 at least; its owner writes it, advance reads it. Zeroed is unattached, and then
+ * both inlined paths go the slow way.
+ */
 struct ebr_record_ {
-    struct vbuf_atomic_u64 epoch; /* one of the two below, or what the outermost pin read of G, which is
-                                     2 at least; owner writes, advance reads */
-    uint32_t nest;                /* owner only: 0 unattached, else 1 + pins inside the outermost */
+    struct vbuf_atomic_u64 epoch;
+    uint32_t nest; /* owner only: 0 unattached, else 1 + pins inside the outermost */
 };
 #define EBR_UNATTACHED_ 0
 #define EBR_IDLE_ 1
@@ -82,8 +87,8 @@ struct ebr_record_ {
 
 /* The first lines of struct ebr_domain: read by every pin, written by advance and attach only. */
 struct ebr_domain_head_ {
-    struct vbuf_atomic_u64 epoch;        /* G */
-    unsigned char *records;              /* fixed; record i at i * EBR_RECORD_STRIDE_; 0 is nobody's */
+    struct vbuf_atomic_u64 epoch; /* G */
+    unsigned char *records;       /* fixed; record i at i * EBR_RECORD_STRIDE_; 0 is nobody's */
     struct vbuf_atomic_u32 record_limit; /* records below are committed; only grows */
 };
 
@@ -125,10 +130,11 @@ static inline bool ebr_is_pinned_(const struct ebr_record_ *record)
 static inline void ebr_announce_(const struct ebr_domain *domain, struct ebr_record_ *record)
 {
     const struct ebr_domain_head_ *head = (const struct ebr_domain_head_ *)domain;
-    uint64_t epoch = vbuf_u64_load_acquire(&head->epoch); /* pairs with the RMWs of seal and advance */
+    uint64_t epoch =
+        vbuf_u64_load_acquire(&head->epoch); /* pairs with the RMWs of seal and advance */
     /*
-     * Release only matters to repin, where it ends the section before; pairs with the acquire scan in
-     * advance. For a first pin nothing before it needs ordering.
+     * Release only matters to repin, where it ends the section before; pairs with the acquire scan
+     * in advance. For a first pin nothing before it needs ordering.
      */
     vbuf_u64_store_release(&record->epoch, epoch);
     if (epoch & 1)
@@ -137,10 +143,11 @@ static inline void ebr_announce_(const struct ebr_domain *domain, struct ebr_rec
         vbuf_fence_light();
 }
 
-/* ---- public ------------------------------------------------------------------------------------ */
+/* ---- public ---- */
 
 /*
- * Creates a domain. `options` may be NULL. Usually one per program, or one per family of structures.
+ * Creates a domain. `options` may be NULL. Usually one per program, or one per family of
+ * structures.
  * Returns VBUF_INVALID iff max_threads exceeds 4095; VBUF_NOMEM iff address space or memory for its
  * header is refused. Costs a few system calls.
  */
@@ -148,39 +155,43 @@ VBUF_API enum vbuf_status ebr_domain_create(struct ebr_domain **domain,
                                             const struct ebr_options *options);
 
 /*
- * Destroys what is still retired, on the calling thread, then the domain. Needs exclusive access; the
- * threads that used it need not have detached or ended. NULL does nothing. The reclaim functions may
- * retire more into the domain.
+ * Destroys what is still retired, on the calling thread, then the domain. Needs exclusive access;
+ * the threads that used it need not have detached or ended. NULL does nothing. The reclaim
+ * functions may retire more into the domain.
  * Returns VBUF_BUSY iff a thread is pinned, and then the domain is as it was.
  */
 VBUF_API enum vbuf_status ebr_domain_destroy(struct ebr_domain *domain);
 
 /*
  * Gives the calling thread its record now, so that its first pin need not. Attaching twice is fine.
- * Returns VBUF_FULL iff the thread's number is above max_threads, or the process has none left (4095);
- * VBUF_NOMEM iff memory for the record is refused; VBUF_BUSY iff it has no record yet and holds a pin
- * through the shared word of some domain. Pins work in any case, through the shared word.
+ * Returns VBUF_FULL iff the thread's number is above max_threads, or the process has none left
+ * (4095); VBUF_NOMEM iff memory for the record is refused; VBUF_BUSY iff it has no record yet and
+ * holds a pin through the shared word of some domain. Pins work in any case, through the shared
+ * word.
  */
 VBUF_API enum vbuf_status ebr_attach(struct ebr_domain *domain);
 
 /*
- * Takes the calling thread's record back; what it has retired is left to the others. Implied when the
- * thread exits, which ends its pins too (but those taken through the shared word). Detaching an unattached thread is fine.
+ * Takes the calling thread's record back; what it has retired is left to the others. Implied when
+ * the thread exits, which ends its pins too (but those taken through the shared word). Detaching an
+ * unattached thread is fine.
  * Returns VBUF_BUSY iff the thread is pinned.
  */
 VBUF_API enum vbuf_status ebr_detach(struct ebr_domain *domain);
 
 /*
- * Pins: what was reachable in a structure after this call stays intact until the matching unpin, even
- * if others retire it meanwhile. Nests. Never fails: the first pin attaches, and a thread that gets no
- * record is counted in a shared word.
- * Wait-free, but for the first. Costs two loads, a store and no fence; in full-fence mode one fence.
+ * Pins: what was reachable in a structure after this call stays intact until the matching unpin,
+ * even if others retire it meanwhile. Nests. Never fails: the first pin attaches, and a thread that
+ * gets no record is counted in a shared word.
+ * Wait-free, but for the first. Costs two loads, a store and no fence; in full-fence mode one
+ * fence.
  */
 static inline void ebr_pin(struct ebr_domain *domain)
 {
     struct ebr_record_ *record;
     /* Relaxed: our own. */
-    if (VBUF_LIKELY(ebr_self_(domain, &record) && vbuf_u64_load_relaxed(&record->epoch) == EBR_IDLE_))
+    if (VBUF_LIKELY(ebr_self_(domain, &record) &&
+                    vbuf_u64_load_relaxed(&record->epoch) == EBR_IDLE_))
         ebr_announce_(domain, record);
     else
         ebr_pin_slow_(domain);
@@ -194,46 +205,48 @@ static inline void ebr_unpin(struct ebr_domain *domain)
 {
     struct ebr_record_ *record;
     if (VBUF_LIKELY(ebr_self_(domain, &record) && record->nest == 1 && ebr_is_pinned_(record)))
-        vbuf_u64_store_release(&record->epoch, EBR_IDLE_); /* pairs with the acquire scan in advance */
+        vbuf_u64_store_release(&record->epoch,
+                               EBR_IDLE_); /* pairs with the acquire scan in advance */
     else
         ebr_unpin_slow_(domain);
 }
 
 /*
- * Ends the pin and takes a new one in one step, so that a thread pinned for ever (an event loop, once a
- * turn) does not hold reclamation back. Pointers from before are no longer protected. Does nothing
- * under a nested pin, or for a thread without a record. Wait-free.
+ * Ends the pin and takes a new one in one step, so that a thread pinned for ever (an event loop,
+ * once a turn) does not hold reclamation back. Pointers from before are no longer protected. Does
+ * nothing under a nested pin, or for a thread without a record. Wait-free.
  */
 static inline void ebr_repin(struct ebr_domain *domain)
 {
     struct ebr_record_ *record;
-    if (ebr_self_(domain, &record) && record->nest == 1 && vbuf_u64_load_relaxed(&record->epoch) > EBR_IDLE_)
+    if (ebr_self_(domain, &record) && record->nest == 1 &&
+        vbuf_u64_load_relaxed(&record->epoch) > EBR_IDLE_)
         ebr_announce_(domain, record);
 }
 
 /*
- * Hands over an object that no new reader can reach any more. reclaim(entry) runs once, after every pin
- * that could have seen the object has ended: inside some later ebr_retire, ebr_collect,
- * ebr_synchronize or ebr_domain_destroy of this domain, on whichever thread called it. It may retire
- * more. Both pointers must be valid; the entry must not be retired twice.
- * Cannot fail. Lock-free. Costs a few nanoseconds, amortised; a barrier now and then, paced so that it
- * stays under about 3 % of the time. At most 64 reclaim functions run inside one call.
+ * Hands over an object that no new reader can reach any more. reclaim(entry) runs once, after every
+ * pin that could have seen the object has ended: inside some later ebr_retire, ebr_collect,
+ * ebr_synchronize or ebr_domain_destroy of this domain, on whichever thread called it. It may
+ * retire more. Both pointers must be valid; the entry must not be retired twice.
+ * Cannot fail. Lock-free. Costs a few nanoseconds, amortised; a barrier now and then, paced so that
+ * it stays under about 3 % of the time. At most 64 reclaim functions run inside one call.
  */
 VBUF_API void ebr_retire(struct ebr_domain *domain, struct ebr_entry *entry,
                          void (*reclaim)(struct ebr_entry *entry));
 
 /*
  * Tries now, without pacing, to advance the epoch, and destroys what the calling thread and threads
- * that have exited have retired and no pin protects. Returns the number destroyed. Does not wait for
- * anybody; lock-free.
+ * that have exited have retired and no pin protects. Returns the number destroyed. Does not wait
+ * for anybody; lock-free.
  */
 VBUF_API size_t ebr_collect(struct ebr_domain *domain);
 
 /*
- * Waits until every pin held by another thread at the call has ended, then collects. Blocks, politely:
- * it yields, then sleeps.
- * Returns VBUF_BUSY iff the calling thread is pinned (or holds a shared pin in any domain), or the system
- * has begun to refuse the barrier.
+ * Waits until every pin held by another thread at the call has ended, then collects. Blocks,
+ * politely: it yields, then sleeps.
+ * Returns VBUF_BUSY iff the calling thread is pinned (or holds a shared pin in any domain), or the
+ * system has begun to refuse the barrier.
  */
 VBUF_API enum vbuf_status ebr_synchronize(struct ebr_domain *domain);
 

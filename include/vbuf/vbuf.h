@@ -1,9 +1,9 @@
 /*
  * vbuf.h - a buffer of bytes that grows in place.
  *
- * Its address never changes: vbuf_init reserves address space for `max` bytes, and growth commits more
- * of it. Memory is paid for when it is touched. One thread owns a buffer: every call but vbuf_commit
- * needs exclusive access. vbuf_commit is what the concurrent containers stand on.
+ * Its address never changes: vbuf_init reserves address space for `max` bytes, and growth commits
+ * more of it. Memory is paid for when it is touched. One thread owns a buffer: every call but
+ * vbuf_commit needs exclusive access. vbuf_commit is what the concurrent containers stand on.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -45,8 +45,8 @@ struct vbuf {
 
 /*
  * Reserves address space; commits nothing.
- * Returns VBUF_INVALID iff buffer or options is NULL, max is 0, or the alignment is not a power of two;
- * VBUF_NOMEM iff the system has no such range. Costs one to three system calls.
+ * Returns VBUF_INVALID iff buffer or options is NULL, max is 0, or the alignment is not a power of
+ * two; VBUF_NOMEM iff the system has no such range. Costs one to three system calls.
  */
 VBUF_API enum vbuf_status vbuf_init(struct vbuf *buffer, const struct vbuf_options *options);
 
@@ -54,15 +54,15 @@ VBUF_API enum vbuf_status vbuf_init(struct vbuf *buffer, const struct vbuf_optio
 VBUF_API void vbuf_destroy(struct vbuf *buffer);
 
 /*
- * Makes room for at least `capacity` bytes in all, so that the owner can fill them without a further
- * commit. Grows at least by doubling; when that much is refused, by what is needed.
+ * Makes room for at least `capacity` bytes in all, so that the owner can fill them without a
+ * further commit. Grows at least by doubling; when that much is refused, by what is needed.
  * Returns VBUF_FULL iff capacity exceeds max; VBUF_NOMEM iff the memory is refused.
  */
 VBUF_API enum vbuf_status vbuf_reserve(struct vbuf *buffer, size_t capacity);
 
 /*
- * Sets len. New bytes read as zero where they were never used before; bytes used before keep their old
- * content. Shrinking gives no memory back.
+ * Sets len. New bytes read as zero where they were never used before; bytes used before keep their
+ * old content. Shrinking gives no memory back.
  * Returns as vbuf_reserve.
  */
 VBUF_API enum vbuf_status vbuf_resize(struct vbuf *buffer, size_t len);
@@ -75,8 +75,8 @@ VBUF_API enum vbuf_status vbuf_append(struct vbuf *buffer, const void *bytes, si
 
 /*
  * Commits [offset, offset + length) for a container that keeps its own layout in the buffer: asks
- * on_commit, then the system. Does not touch len or capacity. Thread-safe and idempotent; blocks only
- * in the kernel and in the hook.
+ * on_commit, then the system. Does not touch len or capacity. Thread-safe and idempotent; blocks
+ * only in the kernel and in the hook.
  * Returns VBUF_INVALID iff the range leaves the reservation; VBUF_NOMEM iff the hook or the system
  * refuses (errno ENOMEM for the hook).
  */

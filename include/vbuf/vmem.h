@@ -1,10 +1,11 @@
 /*
  * vmem.h - raw virtual memory: reserve, commit, decommit, prefault, release.
  *
- * A reservation is a range of addresses and nothing else: no memory, no commit charge (V1). Committing
- * part of it makes that part readable and writable, zeroed, and charged against the system's commit
- * limit; physical pages arrive at first touch, or at once with vmem_prefault (V3). Decommitting gives
- * back both the pages and the charge (V2). Every refusal by the system is a status (V4).
+ * A reservation is a range of addresses and nothing else: no memory, no commit charge (V1).
+ * Committing part of it makes that part readable and writable, zeroed, and charged against the
+ * system's commit limit; physical pages arrive at first touch, or at once with vmem_prefault (V3).
+ * Decommitting gives back both the pages and the charge (V2). Every refusal by the system is a
+ * status (V4).
  *
  * Ranges are (offset, length) in bytes from the start of the reservation. Commit and prefault round
  * outward to whole pages, decommit rounds inward.
@@ -72,8 +73,8 @@ VBUF_API enum vbuf_status vmem_reserve(struct vmem *vm, size_t size,
                                        const struct vmem_options *options);
 
 /*
- * Makes the pages that [offset, offset + length) touches readable and writable. Pages committed before
- * keep their content; others read as zero. Length 0 does nothing.
+ * Makes the pages that [offset, offset + length) touches readable and writable. Pages committed
+ * before keep their content; others read as zero. Length 0 does nothing.
  * Returns VBUF_INVALID iff the range leaves the reservation; VBUF_NOMEM iff the system refuses, and
  * then what was committed before stays committed, with its content.
  */
