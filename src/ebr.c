@@ -43,9 +43,9 @@
  * The scan covers vbuf_thread_numbers_used() records, read after the heavy fence. A thread raises
  * that figure before it attaches, so whoever has seen it registered, has seen it raised.
  *
- * Pacing. A barrier costs 1 to 30 us. The next is due 32 times its measured cost later, so barriers
- * take about 3 % of one processor whatever they cost; who needs memory now (collect, a full limbo)
- * does not wait.
+ * Pacing. A barrier costs 1 to 30 us, and the scans a cache line for every thread. The next try is due
+ * 32 times their measured cost later, so they take about 3 % of one processor whatever they cost; who
+ * needs memory now (collect, a full limbo) does not wait. Who is alone pays neither, and has no pace.
  *
  * Exit. A thread's records in all domains are found through the list of domains, under a lock that
  * only create, destroy and exit take. What it had retired goes to the domain's orphans, a stack
@@ -188,12 +188,20 @@ static bool somebody_is_behind(const struct ebr_domain *domain, uint64_t epoch)
 static bool is_alone(struct ebr_domain *domain)
 {
     uint32_t self = own_record(domain) != NULL;
+    /* Relaxed: a look, to spare the line; being wrong this way only costs a barrier. */
+    if (vbuf_u32_load_relaxed(&domain->registered) > self)
+        return false;
     /* An RMW: a thread that registers after it in the word's order reads from it, and sees U. */
     return vbuf_u32_fetch_add_acq_rel(&domain->registered, 0) == self;
 }
 
-/* Takes the turn to issue the next barrier, if it is due. Relaxed: pace only, nothing relies on it. */
-static bool barrier_is_due(struct ebr_domain *domain, int64_t now)
+bool ebr_is_crowded(struct ebr_domain *domain)
+{
+    return vbuf_u32_load_relaxed(&domain->registered) > 1; /* a hint */
+}
+
+/* Takes the turn to try the next step, if it is due. Relaxed: pace only, nothing relies on it. */
+static bool take_turn(struct ebr_domain *domain, int64_t now)
 {
     uint64_t due = vbuf_u64_load_relaxed(&domain->next_barrier);
     uint64_t cost = vbuf_u64_load_relaxed(&domain->barrier_cost);
@@ -215,17 +223,16 @@ static void note_barrier(struct ebr_domain *domain, int64_t begin, int64_t end)
     vbuf_u64_store_relaxed(&domain->next_barrier, (uint64_t)end + average * BARRIER_INTERVAL);
 }
 
-static enum ebr_advance issue_barrier(struct ebr_domain *domain, bool pressing)
+/* The heavy fence, at its pace, after a look whether it is worth its price. */
+static enum ebr_advance issue_barrier(struct ebr_domain *domain, uint64_t epoch, bool pressing)
 {
-    if (vbuf_u64_load_relaxed(&domain->head.epoch) & 1) { /* relaxed: that bit never changes */
-        vbuf_fence_heavy();
-        return EBR_ADVANCED;
-    }
     int64_t begin = vbuf_sys_now();
-    if (!barrier_is_due(domain, begin) && !pressing)
+    if (!take_turn(domain, begin) && !pressing)
+        return EBR_HELD;
+    if (somebody_is_behind(domain, epoch))
         return EBR_HELD;
     if (!vbuf_fence_heavy()) {
-        vbuf_u64_fetch_add_relaxed(&domain->barriers_failed, 1);
+        vbuf_u64_fetch_add_relaxed(&domain->barriers_failed, 1); /* a figure */
         return EBR_REFUSED;
     }
     note_barrier(domain, begin, vbuf_sys_now());
@@ -242,9 +249,7 @@ enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
             return EBR_HELD;
     }
     if (!is_alone(domain)) {
-        if (somebody_is_behind(domain, epoch)) /* a look before the price is paid */
-            return EBR_HELD;
-        enum ebr_advance paid = issue_barrier(domain, pressing);
+        enum ebr_advance paid = issue_barrier(domain, epoch, pressing);
         if (paid != EBR_ADVANCED)
             return paid;
     }
@@ -255,7 +260,7 @@ enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
         return EBR_HELD;
     /* Passes on what the scan acquired; pairs with the acquires of the epoch everywhere. */
     if (vbuf_u64_cas_acq_rel(&domain->head.epoch, &epoch, epoch + 2))
-        vbuf_u64_fetch_add_relaxed(&domain->advances, 1);
+        vbuf_u64_fetch_add_relaxed(&domain->advances, 1); /* a figure */
     return EBR_ADVANCED;
 }
 

@@ -28,6 +28,9 @@ static inline uint64_t ebr_epoch(struct ebr_domain *domain)
     return vbuf_u64_load_acquire(&((struct ebr_domain_head_ *)domain)->epoch);
 }
 
+/* Whether several threads pin this domain: then the epoch's line should be written seldom. A hint. */
+bool ebr_is_crowded(struct ebr_domain *domain);
+
 /* Tries one step. `pressing`: even if a barrier was issued a moment ago. Lock-free. */
 enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing);
 

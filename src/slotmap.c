@@ -291,7 +291,7 @@ enum vbuf_status slotmap_claim_slow_(struct slotmap *handle, struct slotmap_clai
     return VBUF_OK;
 }
 
-void slotmap_seal_(struct slotmap *handle, struct slotmap_thread_ *thread)
+void slotmap_turn_over_(struct slotmap *handle, struct slotmap_thread_ *thread)
 {
     struct map *map = map_of(handle);
     struct part *part = (struct part *)thread;

@@ -106,7 +106,8 @@ void slots_count_exhausted(struct map *map, struct part *part);
 /* Puts an unlinked slot where a collector finds it: for threads without a part. */
 void slots_push_orphan(struct map *map, uint32_t index);
 
-/* Seals the open batch, tries one paced step, reclaims, destroys at most 64. */
+/* Every 64 removes: seals the open batch or lets it grow a little, tries one paced step, reclaims,
+ * destroys at most 64. */
 void slots_turn_over(struct map *map, struct part *part);
 
 /* Adopts what exited threads and threads without a part left, presses the epoch on, reclaims, and runs

@@ -3,7 +3,7 @@
  *
  * Of a thread's own part, no line shared (each → is O(1), or bounded):
  *
- *      open batch ─64→ bags ─grace→ ready ─destructor→ vacant ─refill→ free list ─→ insert
+ *      open batch ─full→ bags ─grace→ ready ─destructor→ vacant ─refill→ free list ─→ insert
  *
  * and between threads:
  *
@@ -50,6 +50,7 @@
 #define CHUNKS_SHARED_A_CALL 16
 #define FRESH_BATCH SLOTMAP_BATCH_
 #define DESTROYS_A_CALL 64
+#define CROWDED_BATCH (4 * SLOTMAP_BATCH_)
 
 static void link_slots(const void *context, uint64_t node, uint64_t next)
 {
@@ -278,7 +279,9 @@ static void seal_open(struct map *map, struct part *part)
 
 void slots_turn_over(struct map *map, struct part *part)
 {
-    seal_open(map, part);
+    /* The tag is a write to the line that every pin reads. */
+    if (part->head.open_count >= CROWDED_BATCH || !ebr_is_crowded(map->head.domain_))
+        seal_open(map, part);
     ebr_advance(map->head.domain_, false);
     settle(map, part, DESTROYS_A_CALL);
 }

@@ -145,7 +145,7 @@ struct slotmap_claim_ {
 };
 
 VBUF_API enum vbuf_status slotmap_claim_slow_(struct slotmap *map, struct slotmap_claim_ *claim);
-VBUF_API void slotmap_seal_(struct slotmap *map, struct slotmap_thread_ *thread);
+VBUF_API void slotmap_turn_over_(struct slotmap *map, struct slotmap_thread_ *thread);
 VBUF_API void slotmap_bury_slow_(struct slotmap *map, uint32_t index);
 
 /* The calling thread's part; false when it has none yet, or gets none. */
@@ -259,8 +259,8 @@ static inline void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ *slot
     thread->open_first = index;
     /* Release: the room counts as free only after the unlink; pairs with the acquires of who counts. */
     vbuf_u64_owner_add_release(&thread->removed, 1);
-    if (VBUF_UNLIKELY(++thread->open_count == SLOTMAP_BATCH_))
-        slotmap_seal_(map, thread);
+    if (VBUF_UNLIKELY(++thread->open_count % SLOTMAP_BATCH_ == 0))
+        slotmap_turn_over_(map, thread);
 }
 
 /* ---- public ---- */
