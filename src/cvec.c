@@ -53,7 +53,7 @@
 
 #define ERAS 4096
 #define MAX_ELEMENT_SIZE ((size_t)1 << 20)
-#define DEFAULT_ADDRESS_SPACE ((size_t)16 << 30)
+#define DEFAULT_ADDRESS_SPACE (SIZE_MAX > UINT32_MAX ? (size_t)(UINT64_C(16) << 30) : SIZE_MAX / 16)
 #define MAX_LEN (CVEC_INDEX_MASK_ - UINT32_MAX) /* leaves room for void tickets */
 #define COURTESY_ROUNDS 8
 
@@ -90,15 +90,20 @@ static uint64_t fill_pages(const struct cvec *vector, uint64_t capacity)
     return fits < vector->max_len ? fits : vector->max_len;
 }
 
-/* Commits readiness bytes, then elements, for [from, to). */
+/*
+ * Commits elements, then readiness bytes, for [from, to): what `from` elements needed is there. In this
+ * order because a refusal comes with the larger part, and leaves nothing behind.
+ */
 static enum vbuf_status commit_range(struct cvec *vector, uint64_t from, uint64_t to)
 {
+    size_t page = vmem_page_size();
     size_t base = (size_t)(vector->elements - vector->memory_.data);
-    enum vbuf_status status = vbuf_commit(&vector->memory_, base - (size_t)to, (size_t)(to - from));
-    if (status != VBUF_OK)
-        return status;
-    return vbuf_commit(&vector->memory_, base + (size_t)from * vector->element_size,
-                       (size_t)(to - from) * vector->element_size);
+    size_t first = vmem_align_up((size_t)from * vector->element_size, page);
+    size_t last = vmem_align_up((size_t)to * vector->element_size, page);
+    size_t ready_first = vmem_align_up((size_t)from, page);
+    size_t ready_last = vmem_align_up((size_t)to, page);
+    return vbuf_commit_two(&vector->memory_, base + first, last - first, base - ready_last,
+                           ready_last - ready_first);
 }
 
 /* Commits for a capacity of at least `need`: doubled if possible, a 64th more if that is refused. */

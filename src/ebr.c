@@ -52,6 +52,9 @@
  * that is pushed to by CAS and emptied by exchange, so it has no ABA; whoever collects next adopts
  * them into a batch of its own, which is sealed later than their unlink, as a tag must be.
  *
+ * Threads without a record share record 0, which nobody pins: what they retire goes to the orphans, and
+ * one of them at a time, by a try-lock, adopts, seals and reclaims there.
+ *
  * fork. The child keeps the calling thread's record. The others' are cleared; what they had retired
  * is abandoned: it may be half-updated.
  *
@@ -71,10 +74,10 @@
 
 #define DEFAULT_MAX_THREADS 1024
 #define BATCH 64
-#define RECLAIMS_A_CALL 64
+#define RECLAIMS_A_CALL 128 /* more than a batch, so that what waited for a stalled pin drains */
 #define FIRST_EPOCH 2
-#define BARRIER_INTERVAL 32     /* times its cost */
-#define BARRIER_COST_MOST 60000 /* ns: more than that is being preempted, not the barrier */
+#define BARRIER_INTERVAL 32 /* times its cost */
+#define BARRIER_OUTLIER 4
 
 #if defined(VBUF_DEBUG)
 #define DEBUG_ASSERT(condition) assert(condition)
@@ -89,10 +92,10 @@ struct record {
     struct vbuf_atomic_u64 system_id;
     struct vbuf_atomic_u64 retired;
     struct vbuf_atomic_u64 reclaimed;
-    /* Owner only. */
+    /* Owner only; of record 0, which serves all threads without one, whoever has set `reclaiming`. */
     struct limbo_chain open;
     struct limbo limbo;
-    bool reclaiming;
+    struct vbuf_atomic_u32 reclaiming; /* inside a collect: for record 0 a try-lock */
 };
 _Static_assert(sizeof(struct record) <= EBR_RECORD_STRIDE_, "a record fits its stride");
 
@@ -110,9 +113,6 @@ struct ebr_domain {
     struct vbuf_atomic_u64 barriers;
     struct vbuf_atomic_u64 barriers_failed;
     struct vbuf_atomic_u64 barrier_ns;
-    /* Counted for threads without a record. */
-    struct vbuf_atomic_u64 retired;
-    struct vbuf_atomic_u64 reclaimed;
     /* Fixed at creation, but for the list, which has its lock. */
     uint32_t max_threads;
     size_t records_offset;
@@ -146,6 +146,12 @@ static struct record *own_record(const struct ebr_domain *domain)
 static bool is_pinned(const struct record *own)
 {
     return vbuf_u64_load_relaxed(&own->head.epoch) > EBR_IDLE_;
+}
+
+/* Whether the calling thread, whose record it is, is inside a reclaim function. */
+static bool is_reclaiming(const struct record *own)
+{
+    return vbuf_u32_load_relaxed(&own->reclaiming) != 0;
 }
 
 static uint32_t records_to_scan(const struct ebr_domain *domain)
@@ -215,9 +221,9 @@ static void note_barrier(struct ebr_domain *domain, int64_t begin, int64_t end)
     uint64_t cost = (uint64_t)(end - begin);
     vbuf_u64_fetch_add_relaxed(&domain->barriers, 1); /* figures only */
     vbuf_u64_fetch_add_relaxed(&domain->barrier_ns, cost);
-    if (cost > BARRIER_COST_MOST)
-        cost = BARRIER_COST_MOST;
     uint64_t average = vbuf_u64_load_relaxed(&domain->barrier_cost);
+    if (average != 0 && cost > BARRIER_OUTLIER * average) /* preempted, rather than dear */
+        cost = BARRIER_OUTLIER * average;
     average = average == 0 ? cost : (average * 7 + cost) / 8;
     vbuf_u64_store_relaxed(&domain->barrier_cost, average);
     vbuf_u64_store_relaxed(&domain->next_barrier, (uint64_t)end + average * BARRIER_INTERVAL);
@@ -294,62 +300,45 @@ static void adopt_orphans(struct ebr_domain *domain, struct limbo_chain *open)
 }
 
 /* Runs up to `most` reclaim functions of what is ready. They may retire more. */
-static size_t reclaim_ready(struct limbo *limbo, size_t most)
+static size_t reclaim_ready(struct record *record, size_t most)
 {
+    struct limbo_chain *ready = &record->limbo.ready;
     size_t count = 0;
-    while (count < most && limbo->ready.first != 0) {
-        struct ebr_entry *entry = (struct ebr_entry *)(uintptr_t)limbo->ready.first;
-        limbo->ready.first = (uintptr_t)entry->next;
-        limbo->ready.count--;
-        if (limbo->ready.count == 0)
-            limbo->ready.first = limbo->ready.last = 0;
+    for (; count < most && ready->first != 0; count++) {
+        struct ebr_entry *entry = (struct ebr_entry *)(uintptr_t)ready->first;
+        ready->first = (uintptr_t)entry->next;
+        if (--ready->count == 0)
+            ready->first = ready->last = 0;
         entry->reclaim(entry);
-        count++;
+        /* Release: it was retired before; pairs with ebr_stats. Record 0 is ours for the moment. */
+        vbuf_u64_owner_add_release(&record->reclaimed, 1);
     }
     return count;
 }
 
-static void seal(struct ebr_domain *domain, struct limbo *limbo, struct limbo_chain *open)
+static void seal(struct ebr_domain *domain, struct record *record)
 {
-    if (open->first != 0)
-        limbo_seal(limbo, open, ebr_seal_tag(domain), link_entries, NULL);
+    if (record->open.first != 0)
+        limbo_seal(&record->limbo, &record->open, ebr_seal_tag(domain), link_entries, NULL);
 }
 
-/* One round of collecting into `limbo`; the number reclaimed. */
-static size_t collect_round(struct ebr_domain *domain, struct limbo *limbo,
-                            struct limbo_chain *open, bool pressing, size_t most)
+/*
+ * Collects into a record, the calling thread's own or record 0: adopts, seals, takes up to `steps`
+ * steps of the epoch, at their pace unless all is to be reclaimed. Inside a reclaim function, and while
+ * another thread is at record 0: nothing.
+ */
+static size_t collect_into(struct ebr_domain *domain, struct record *record, int steps, size_t most)
 {
-    adopt_orphans(domain, open);
-    seal(domain, limbo, open);
-    for (int step = 0; step < (pressing ? LIMBO_GRACE / 2 : 1); step++) {
-        if (ebr_advance(domain, pressing) != EBR_ADVANCED)
-            break;
-    }
-    limbo_settle(limbo, ebr_epoch(domain), link_entries, NULL);
-    return reclaim_ready(limbo, most);
-}
-
-/* A round for the calling thread, with or without a record. Inside a reclaim function: nothing. */
-static size_t collect(struct ebr_domain *domain, bool pressing, size_t most)
-{
-    struct record *record = own_record(domain);
-    size_t count;
-    if (record == NULL) {
-        struct limbo_chain open = {0, 0, 0};
-        struct limbo limbo;
-        memset(&limbo, 0, sizeof limbo);
-        count = collect_round(domain, &limbo, &open, pressing, most);
-        struct limbo_chain rest = limbo_take_all(&limbo, link_entries, NULL);
-        push_orphans(domain, &rest);
-        vbuf_u64_fetch_add_relaxed(&domain->reclaimed, count); /* a figure */
-        return count;
-    }
-    if (record->reclaiming)
+    /* Acquire and release: record 0 goes from thread to thread. */
+    if (vbuf_u32_exchange_acq_rel(&record->reclaiming, 1) != 0)
         return 0;
-    record->reclaiming = true;
-    count = collect_round(domain, &record->limbo, &record->open, pressing, most);
-    record->reclaiming = false;
-    vbuf_u64_owner_add_relaxed(&record->reclaimed, count); /* a figure */
+    adopt_orphans(domain, &record->open);
+    seal(domain, record);
+    while (steps-- > 0 && ebr_advance(domain, most == SIZE_MAX) == EBR_ADVANCED) {
+    }
+    limbo_settle(&record->limbo, ebr_epoch(domain), link_entries, NULL);
+    size_t count = reclaim_ready(record, most);
+    vbuf_u32_store_release(&record->reclaiming, 0);
     return count;
 }
 
@@ -368,17 +357,26 @@ void ebr_retire(struct ebr_domain *domain, struct ebr_entry *entry,
     } else {
         struct limbo_chain alone = {0, 0, 0};
         push_entry(&alone, entry);
+        /* Relaxed: a figure, and a pace. Before the push: counted before it can be reclaimed. */
+        uint64_t count = vbuf_u64_fetch_add_relaxed(&record_at(domain, 0)->retired, 1);
         push_orphans(domain, &alone);
-        /* Relaxed: a figure, and a pace. */
-        batch_is_full = vbuf_u64_fetch_add_relaxed(&domain->retired, 1) % BATCH == BATCH - 1;
+        batch_is_full = count % BATCH == BATCH - 1;
     }
     if (batch_is_full)
-        collect(domain, false, RECLAIMS_A_CALL);
+        collect_into(domain, record != NULL ? record : record_at(domain, 0), 1, RECLAIMS_A_CALL);
 }
 
 size_t ebr_collect(struct ebr_domain *domain)
 {
-    return collect(domain, true, SIZE_MAX);
+    struct record *own = own_record(domain);
+    struct record *shared = record_at(domain, 0);
+    const int all = LIMBO_GRACE / 2;
+    if (own == NULL)
+        return collect_into(domain, shared, all, SIZE_MAX);
+    /* The shared record's batch is sealed before the steps are taken, and looked at after. */
+    size_t count = collect_into(domain, shared, 0, SIZE_MAX);
+    count += collect_into(domain, own, all, SIZE_MAX);
+    return count + collect_into(domain, shared, 0, SIZE_MAX);
 }
 
 /* ---- attach, detach, exit, fork ---- */
@@ -427,7 +425,8 @@ static void detach_record(struct ebr_domain *domain, struct record *record)
     push_orphans(domain, &all);
     vbuf_u64_store_release(&record->head.epoch, EBR_UNATTACHED_); /* ends its pins */
     record->head.nest = 0;
-    record->reclaiming = false; /* a thread may exit inside a reclaim function */
+    vbuf_u32_store_relaxed(&record->reclaiming,
+                           0); /* a thread may exit inside a reclaim function */
     vbuf_u32_fetch_add_acq_rel(&domain->registered, UINT32_MAX); /* minus 1 */
 }
 
@@ -435,8 +434,8 @@ enum vbuf_status ebr_detach(struct ebr_domain *domain)
 {
     struct record *record = own_record(domain);
     if (record == NULL)
-        return VBUF_OK;
-    if (is_pinned(record) || record->reclaiming)
+        return vbuf_self_.shared_pins == 0 ? VBUF_OK : VBUF_BUSY;
+    if (is_pinned(record) || is_reclaiming(record))
         return VBUF_BUSY;
     detach_record(domain, record);
     return VBUF_OK;
@@ -470,10 +469,12 @@ static void forget_other_threads(void)
         struct record *self = own_record(domain);
         /* Relaxed: the child has one thread. */
         uint32_t limit = vbuf_u32_load_relaxed(&domain->head.record_limit);
-        for (uint32_t i = 1; i < limit; i++) {
+        for (uint32_t i = 0; i < limit; i++) {
             if (record_at(domain, i) != self)
-                vbuf_u64_store_relaxed(&record_at(domain, i)->head.epoch, EBR_UNATTACHED_);
+                memset(record_at(domain, i), 0, sizeof(struct record));
         }
+        if (self != NULL)
+            vbuf_u64_store_relaxed(&self->system_id, vbuf_sys_thread_id());
         vbuf_u32_store_relaxed(&domain->registered, self != NULL);
         if (vbuf_self_.shared_pins == 0)
             vbuf_u32_store_relaxed(&domain->shared_pins, 0);
@@ -485,6 +486,12 @@ static void install_hooks(void)
 {
     vbuf_thread_on_exit(detach_everywhere);
     pthread_atfork(lock_domains, unlock_domains, forget_other_threads);
+}
+
+/* Before main, so that no fork can come in between. */
+__attribute__((constructor)) static void install_hooks_early(void)
+{
+    pthread_once(&hooks_once, install_hooks);
 }
 
 /* ---- pins, the slow way ---- */
@@ -514,7 +521,8 @@ void ebr_unpin_slow_(struct ebr_domain *domain)
         record->head.nest--;
         return;
     }
-    DEBUG_ASSERT(vbuf_self_.shared_pins != 0); /* else: unpin without pin */
+    if (vbuf_self_.shared_pins == 0) /* a destructor at thread exit: the exit has ended its pin */
+        return;
     vbuf_self_.shared_pins--;
     /* Release: what was read under the pin is done; pairs with the RMW in ebr_advance. */
     vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, UINT32_MAX); /* minus 1 */
@@ -537,7 +545,7 @@ enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_
                                                                       EBR_RECORD_STRIDE_});
     if (status != VBUF_OK)
         return status;
-    status = vbuf_commit(&memory, 0, header);
+    status = vbuf_commit(&memory, 0, header + EBR_RECORD_STRIDE_); /* with record 0 */
     if (status != VBUF_OK) {
         vbuf_destroy(&memory);
         return status;
@@ -547,6 +555,7 @@ enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_
     vbuf_u64_store_relaxed(&domain->head.epoch, FIRST_EPOCH | full); /* not yet shared */
     domain->head.records = memory.data + header;
     domain->records_offset = header;
+    vbuf_u32_store_relaxed(&domain->head.record_limit, 1); /* likewise */
     domain->max_threads = max_threads;
     domain->memory = memory;
     pthread_mutex_lock(&domains_lock);
@@ -570,18 +579,17 @@ static bool somebody_is_pinned(struct ebr_domain *domain)
     return vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, 0) != 0;
 }
 
-/* Everything that is still retired, from all threads: the caller has exclusive access. */
-static struct limbo_chain take_everything(struct ebr_domain *domain)
+/* Makes all that is still retired ready in record 0: the caller has exclusive access. */
+static void take_everything(struct ebr_domain *domain)
 {
-    struct limbo_chain all = {0, 0, 0};
-    adopt_orphans(domain, &all);
-    for (uint32_t i = 1; i < records_to_scan(domain); i++) {
+    struct record *all = record_at(domain, 0);
+    adopt_orphans(domain, &all->limbo.ready);
+    for (uint32_t i = 0; i < records_to_scan(domain); i++) {
         struct record *record = record_at(domain, i);
         struct limbo_chain part = limbo_take_all(&record->limbo, link_entries, NULL);
-        limbo_join(&all, &part, link_entries, NULL);
-        limbo_join(&all, &record->open, link_entries, NULL);
+        limbo_join(&all->limbo.ready, &part, link_entries, NULL);
+        limbo_join(&all->limbo.ready, &record->open, link_entries, NULL);
     }
-    return all;
 }
 
 enum vbuf_status ebr_domain_destroy(struct ebr_domain *domain)
@@ -590,16 +598,15 @@ enum vbuf_status ebr_domain_destroy(struct ebr_domain *domain)
         return VBUF_OK;
     if (somebody_is_pinned(domain))
         return VBUF_BUSY;
-    struct limbo limbo;
-    memset(&limbo, 0, sizeof limbo);
-    do {
-        limbo.ready = take_everything(domain);
-    } while (reclaim_ready(&limbo, SIZE_MAX) != 0); /* what they retire meanwhile is taken too */
+    /* First: a thread that exits from here on must not find the domain, and its record, any more. */
     pthread_mutex_lock(&domains_lock);
     *domain->back = domain->next;
     if (domain->next != NULL)
         domain->next->back = domain->back;
     pthread_mutex_unlock(&domains_lock);
+    do {
+        take_everything(domain);
+    } while (reclaim_ready(record_at(domain, 0), SIZE_MAX) != 0); /* they may retire more */
     struct vbuf memory = domain->memory;
     vbuf_destroy(&memory);
     return VBUF_OK;
@@ -609,8 +616,10 @@ enum vbuf_status ebr_synchronize(struct ebr_domain *domain)
 {
     struct record *record = own_record(domain);
     if (vbuf_self_.shared_pins != 0 ||
-        (record != NULL && (is_pinned(record) || record->reclaiming)))
+        (record != NULL && (is_pinned(record) || is_reclaiming(record))))
         return VBUF_BUSY;
+    if (record != NULL)
+        seal(domain, record); /* what the caller retired before is reclaimed as well */
     uint64_t target = ebr_seal_tag(domain) + LIMBO_GRACE;
     for (unsigned round = 0; ebr_epoch(domain) < target; round++) {
         enum ebr_advance step = ebr_advance(domain, true);
@@ -636,13 +645,13 @@ enum vbuf_status ebr_stats(struct ebr_domain *domain, struct ebr_report *stats)
         .barrier_ns = vbuf_u64_load_relaxed(&domain->barrier_ns),
         .threads = vbuf_u32_load_relaxed(&domain->registered),
         .overflow_pins = vbuf_u32_load_relaxed(&domain->shared_pins),
-        .reclaimed = vbuf_u64_load_relaxed(&domain->reclaimed),
     };
     stats->fence = stats->epoch & 1 ? VBUF_FENCE_FULL : VBUF_FENCE_PROCESS_WIDE;
     uint32_t count = records_to_scan(domain);
-    for (uint32_t i = 1; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct record *record = record_at(domain, i);
-        stats->reclaimed += vbuf_u64_load_relaxed(&record->reclaimed);
+        stats->reclaimed +=
+            vbuf_u64_load_acquire(&record->reclaimed); /* pairs with reclaim_ready */
         uint64_t pinned = vbuf_u64_load_acquire(&record->head.epoch);
         if (pinned > EBR_IDLE_ && pinned < stats->epoch &&
             (stats->stalled_thread == 0 || pinned < stats->stalled_epoch)) {
@@ -650,9 +659,9 @@ enum vbuf_status ebr_stats(struct ebr_domain *domain, struct ebr_report *stats)
             stats->stalled_epoch = pinned;
         }
     }
-    /* Last, so that it is never below what was counted as reclaimed before. */
-    stats->retired = vbuf_u64_load_relaxed(&domain->retired);
-    for (uint32_t i = 1; i < count; i++)
+    /* Last, and of all that there are by now: never less than what was counted as reclaimed. */
+    count = records_to_scan(domain);
+    for (uint32_t i = 0; i < count; i++)
         stats->retired += vbuf_u64_load_relaxed(&record_at(domain, i)->retired);
     return VBUF_OK;
 }

@@ -57,7 +57,8 @@
 #define DEFAULT_MAX_THREADS 1024
 #define DEFAULT_MAX_LEN ((size_t)1 << 24)
 #define DEFAULT_LIMBO ((size_t)1 << 17)
-#define DEFAULT_SPACE ((size_t)16 << 30) /* of address space, at most, for defaults */
+/* Of address space, at most, for defaults. */
+#define DEFAULT_SPACE (SIZE_MAX > UINT32_MAX ? (size_t)(UINT64_C(16) << 30) : SIZE_MAX / 16)
 #define MAX_VALUE_SIZE ((size_t)1 << 20)
 #define MAX_ROOM_BATCH 64
 #define MAX_CACHE 65536
@@ -74,8 +75,12 @@ uint32_t map_parts(const struct map *map)
 
 static bool commit_part(struct map *map, uint32_t number)
 {
-    size_t end = vmem_align_up(((size_t)number + 1) * SLOTMAP_THREAD_STRIDE_, vmem_page_size());
-    if (vbuf_commit(&map->memory, map->parts_offset, end) != VBUF_OK)
+    size_t page = vmem_page_size();
+    uint32_t limit =
+        vbuf_u32_load_relaxed(&map->head.thread_limit_); /* a stale one commits again */
+    size_t begin = vmem_align_up(((size_t)limit + 1) * SLOTMAP_THREAD_STRIDE_, page);
+    size_t end = vmem_align_up(((size_t)number + 1) * SLOTMAP_THREAD_STRIDE_, page);
+    if (end > begin && vbuf_commit(&map->memory, map->parts_offset + begin, end - begin) != VBUF_OK)
         return false;
     size_t last = end / SLOTMAP_THREAD_STRIDE_ - 1;
     vbuf_u32_max_release(&map->head.thread_limit_,
@@ -89,10 +94,11 @@ struct part *map_own_part(struct map *map)
     if (slotmap_thread_of_(&map->head, &own))
         return (struct part *)own;
     uint32_t number = vbuf_thread_number();
-    if (number == 0 || number > map->max_threads)
-        return NULL;
+    if (number > map->max_threads) /* 0, no number, is part 0 as well */
+        return part_at(map, 0);
+    /* Relaxed: a stale limit only makes us commit again. */
     if (number > vbuf_u32_load_relaxed(&map->head.thread_limit_) && !commit_part(map, number))
-        return NULL;
+        return part_at(map, 0);
     return part_at(map, number);
 }
 
@@ -142,15 +148,17 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
     size_t cache = MAX_CACHE_BYTES / size;
     cache = cache > MAX_CACHE ? MAX_CACHE : cache;
     cache = cache > options->max_len ? options->max_len : cache;
-    cache = cache < SLOTMAP_BATCH_ ? SLOTMAP_BATCH_ : cache;
+    cache = cache < 1 ? 1 : cache;
+    size_t chunk = cache < SLOTMAP_BATCH_ ? cache : SLOTMAP_BATCH_;
     /* A free list, a vacant chain, and what is on its way from one list to another. */
-    uint64_t cached = ((uint64_t)options->max_threads + 1) * (2 * cache + 2 * SLOTMAP_BATCH_);
+    uint64_t cached = ((uint64_t)options->max_threads + 1) * (2 * cache + 2 * chunk);
     uint64_t slots = 1 + options->max_len + options->max_limbo + cached;
     if (slots > UINT32_MAX || slots > (SIZE_MAX / 4) / size)
         return false;
     size_t room_batch = options->max_len / 16;
     room_batch = room_batch < 1 ? 1 : room_batch;
     map->room_batch = (uint32_t)(room_batch < MAX_ROOM_BATCH ? room_batch : MAX_ROOM_BATCH);
+    map->chunk = (uint32_t)chunk;
     map->cache_limit = cache;
     map->slots = (uint32_t)slots;
     map->first_generation = options->first_generation;
@@ -254,36 +262,16 @@ void slotmap_destroy(struct slotmap *handle)
 
 /* ---- insert, remove: the slow halves ---- */
 
-/* The first slot of the free list that is not out of service. The caller holds room. */
-static enum vbuf_status take_slot(struct map *map, struct part *part, uint32_t *index)
-{
-    for (;;) {
-        if (part->head.free == 0) {
-            enum vbuf_status status = slots_refill(map, part);
-            if (status != VBUF_OK)
-                return status;
-        }
-        *index = part->head.free;
-        part->head.free = link_of(map, *index);
-        /* Relaxed: the slot is ours. */
-        if (vbuf_u32_load_relaxed(&slot_at(map, *index)->generation) != SLOTMAP_EXHAUSTED_)
-            return VBUF_OK;
-        slots_count_exhausted(map, part);
-    }
-}
-
 enum vbuf_status slotmap_claim_slow_(struct slotmap *handle, struct slotmap_claim_ *claim)
 {
     struct map *map = map_of(handle);
     struct part *part = map_own_part(map);
-    struct part *books = part != NULL ? part : part_at(map, 0);
-    enum vbuf_status status = room_take(map, books);
+    enum vbuf_status status = room_take(map, part);
     if (status != VBUF_OK)
         return status;
-    status =
-        part != NULL ? take_slot(map, part, &claim->index) : slots_take_shared(map, &claim->index);
+    status = slots_take(map, part, &claim->index);
     if (status != VBUF_OK) {
-        room_give_back(map, books);
+        room_give_back(map, part);
         return status;
     }
     claim->slot = slot_at(map, claim->index);
@@ -302,15 +290,18 @@ void slotmap_turn_over_(struct slotmap *handle, struct slotmap_thread_ *thread)
 void slotmap_bury_slow_(struct slotmap *handle, uint32_t index)
 {
     struct map *map = map_of(handle);
-    if (map_own_part(map) != NULL) { /* it has one now */
-        slotmap_bury_(handle, slot_at(map, index), index);
-        return;
-    }
-    slots_push_orphan(map, index);
-    struct part *shared = part_at(map, 0);
-    /* Release: as in slotmap_bury_. Now and then somebody must look after the orphans. */
-    if (vbuf_u64_fetch_add_acq_rel(&shared->head.removed, 1) % SLOTMAP_BATCH_ == 0)
-        slots_collect(map, SLOTMAP_BATCH_);
+    struct part *part = map_own_part(map);
+    /* Release: as in slotmap_bury_. */
+    if (is_shared(map, part))
+        vbuf_u64_fetch_add_acq_rel(&part->head.removed, 1);
+    else
+        vbuf_u64_owner_add_release(&part->head.removed, 1);
+    slots_bury(map, part, index);
+}
+
+void slotmap_orphan_(struct slotmap *handle, uint32_t index)
+{
+    slots_push_orphan(map_of(handle), index);
 }
 
 /* ---- public ---- */
@@ -356,7 +347,8 @@ enum vbuf_status slotmap_remove(struct slotmap *map, slotmap_handle handle, void
 
 size_t slotmap_collect(struct slotmap *map)
 {
-    return slots_collect(map_of(map), SIZE_MAX);
+    size_t budget = SIZE_MAX;
+    return slots_collect(map_of(map), &budget);
 }
 
 size_t slotmap_capacity(const struct slotmap *map)

@@ -1,56 +1,77 @@
 /*
  * slotmap_slots.c - where vacant slots come from, and where removed ones go.
  *
- * Of a thread's own part, no line shared (each → is O(1), or bounded):
+ * Of a thread's own part, no line shared (each -> is O(1), or bounded):
  *
- *      open batch ─full→ bags ─grace→ ready ─destructor→ vacant ─refill→ free list ─→ insert
+ *      open batch -full-> bags -grace-> ready -destructor-> vacant -refill-> free list -> insert
  *
  * and between threads:
  *
- *      ready or vacant, more than worth keeping ─→ chunks ─→ free list of who has none
- *      slots never used (made … slots)          ─→ free list, 64 at a time; commits when it must
- *      threads without a part, exited threads   ─→ orphans ─→ adopted by who collects
+ *      ready or vacant, more than is worth keeping  -> chunks -> free list of who has none
+ *      slots never used (from `made` up to `slots`) -> free list, a chunk at a time; may commit
+ *      removed by threads without a part            -> part 0, or, when that is busy, orphans
+ *      all that a thread has, taken over            -> chunks, and limbo of who collects
  *
- * All lists are threaded through the slots' link words; 0 ends them. Nothing is allocated, so
- * removing cannot fail.
+ * All lists are threaded through the slots' link words; 0 ends them. Nothing is allocated, so removing
+ * cannot fail.
  *
- * Chunks are a Treiber stack whose nodes are head slots: the head's link names the next chunk, and
- * the first word of its value (vacant, and at least 4 bytes) the rest of its own chunk. The link is
- * read by poppers that may have lost already, hence it is the atomic word; the value is touched by
- * the winner alone. Against ABA there is no tag that could wrap, but a rule:
+ * Taking over. What an idle thread has must not be lost to the others, whether it sleeps or has exited:
+ * a value it removed may hold a socket, and its limbo counts against max_limbo. Whoever collects freezes
+ * all parts, issues one heavy fence, and takes the lists of those whose owner is not busy; owners that
+ * find themselves frozen do without their lists for the moment: they take a slot from the chunks, and
+ * leave one with the orphans. Owner and taker are a pair over the asymmetric fence (slotmap_enter_), so
+ * one of them sees the other; neither waits. Destructors run outside: the part is left, and entered
+ * again, around each, so a destructor may use the map, and one that takes long holds nobody up.
+ * A thread stopped in the middle of a call keeps what it has: at most a cache, and one batch in limbo.
+ *
+ * Chunks are a Treiber stack whose nodes are head slots: the head's link names the next chunk, and the
+ * first word of its value (vacant, and at least 4 bytes) the rest of its own chunk. The link is read by
+ * poppers that may have lost already, hence it is the atomic word; the value is touched by the winner
+ * alone. Against ABA there is no tag that could wrap, but a rule:
  *
  *      between two times that a slot is a head of the stack, a grace period has passed,
  *
- * and poppers are pinned: a popper that has read a head finds it either unmoved, or moved and not
- * back. The rule holds because a popped head is the first slot of a free list that was empty, and
- * is used up by the very insert that popped it; it comes back through limbo. Every other slot on a
- * free list has not been a head since its last grace period, so free lists of exited threads may go
- * back to the stack as they are.
+ * and poppers are pinned: a popper that has read a head finds it either unmoved, or moved and not back.
+ * The rule holds because who pops a head uses that slot at once, for its insert; it comes back through
+ * limbo. (Or it drops it, out of service.) Every other slot of a chunk, and of a free list, has not been
+ * a head since its last grace period, so it may go back to the stack as it is.
  *
- * Orphans are pushed one by one or in chains and taken all at once, so there is no ABA either.
- * Whoever takes them seals them itself, later than their unlink, as a tag must be.
+ * Orphans are pushed one by one or in chains and taken all at once, so there is no ABA either. Whoever
+ * takes them seals them itself, later than their unlink, as a tag must be.
  *
- * How much to keep. Grace periods come in millisecond steps where a barrier is dear, so reclaimed
- * slots come in tens of thousands at once. A thread keeps as many as it has inserted since the last
- * time, up to cache_limit, and hands the rest on, a few chunks a call; what it has not yet handed
- * on stays in limbo in the books, so that no thread ever strands more than its cache (S5).
+ * How much to keep. Grace periods come in millisecond steps where a barrier is dear, so reclaimed slots
+ * come in tens of thousands at once. A thread keeps as many as it has inserted since the last time, up
+ * to cache_limit, and hands the rest on, a few chunks a call; what it has not yet handed on stays in
+ * limbo in the books.
  *
- * S5, the sum: there are max_len + max_limbo + what caches can hold slots. An insert that has room
- * (fewer than max_len are live) and finds no slot, then finds more than max_limbo in limbo:
- * VBUF_BUSY; or slots that left service took the difference: VBUF_FULL.
+ * S5, the sum: there are slots for max_len and max_limbo, and for what each part's free list and vacant
+ * chain can hold. An insert that has room (fewer than max_len are live) and finds no slot anywhere, then
+ * finds more than max_limbo in limbo, or a thread stopped with slots in its hands: VBUF_BUSY; or slots
+ * that left service make up the difference: VBUF_FULL.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include <string.h>
 
 #include "slotmap_internal.h"
+#include "system.h"
 #include "threads.h"
 
-#define CHUNK SLOTMAP_BATCH_
 #define CHUNKS_SHARED_A_CALL 16
-#define FRESH_BATCH SLOTMAP_BATCH_
-#define DESTROYS_A_CALL 64
+#define DESTROYS_A_CALL 128 /* more than a batch, so that what waited for a stalled pin drains */
 #define CROWDED_BATCH (4 * SLOTMAP_BATCH_)
+#define PATIENCE 16 /* yields */
+
+/* The next slot of a list. Relaxed: whoever walks a list owns it, or proves what it read by a CAS. */
+static uint32_t link_of(const struct map *map, uint32_t index)
+{
+    return vbuf_u32_load_relaxed(&slot_at(map, index)->link);
+}
+
+static void set_link(const struct map *map, uint32_t index, uint32_t next)
+{
+    vbuf_u32_store_relaxed(&slot_at(map, index)->link, next);
+}
 
 static void link_slots(const void *context, uint64_t node, uint64_t next)
 {
@@ -77,34 +98,54 @@ static void push_first(const struct map *map, struct limbo_chain *chain, uint32_
 
 static void count(struct map *map, struct part *part, struct vbuf_atomic_u64 *figure, uint64_t by)
 {
-    if (part == NULL || part == part_at(map, 0))
-        vbuf_u64_fetch_add_relaxed(figure, by); /* figures order nothing */
+    /* Release: what was reclaimed was removed before; pairs with slots_in_limbo. */
+    if (is_shared(map, part))
+        vbuf_u64_fetch_add_acq_rel(figure, by);
     else
-        vbuf_u64_owner_add_relaxed(figure, by);
-}
-
-static void count_reclaimed(struct map *map, struct part *part, uint64_t by)
-{
-    if (part == NULL)
-        part = part_at(map, 0);
-    count(map, part, &part->reclaimed, by);
-}
-
-void slots_count_exhausted(struct map *map, struct part *part)
-{
-    count(map, part, &part->exhausted, 1);
+        vbuf_u64_owner_add_release(figure, by);
 }
 
 size_t slots_in_limbo(const struct map *map)
 {
     uint64_t reclaimed = 0, removed = 0;
     uint32_t parts = map_parts(map);
-    /* Relaxed, acquire: what was reclaimed was removed before, so this order never gives less than 0. */
+    /* In this order: whoever counted a slot as reclaimed saw it counted as removed. */
     for (uint32_t i = 0; i < parts; i++)
-        reclaimed += vbuf_u64_load_relaxed(&part_at(map, i)->reclaimed);
+        reclaimed += vbuf_u64_load_acquire(&part_at(map, i)->reclaimed);
     for (uint32_t i = 0; i < parts; i++)
         removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
     return removed > reclaimed ? (size_t)(removed - reclaimed) : 0;
+}
+
+/* ---- whose lists ---- */
+
+/* Begins to use a part's lists; false: they must be left alone. Part 0 is anybody's, one at a time. */
+static bool enter(struct map *map, struct part *part)
+{
+    if (is_shared(map, part)) {
+        uint32_t free = 0;
+        return vbuf_u32_cas_acquire(&part->head.busy, &free, 1); /* pairs with leave */
+    }
+    if (slotmap_enter_(&map->head, &part->head))
+        return true;
+    slotmap_leave_(&part->head);
+    return false;
+}
+
+/* Likewise, but does not give up at once: a taker is through in microseconds, unless it was stopped. */
+static bool enter_patiently(struct map *map, struct part *part)
+{
+    for (unsigned round = 0; round < PATIENCE; round++) {
+        if (enter(map, part))
+            return true;
+        vbuf_sys_relax(round);
+    }
+    return false;
+}
+
+static void leave(struct part *part)
+{
+    slotmap_leave_(&part->head);
 }
 
 /* ---- chunks ---- */
@@ -120,8 +161,8 @@ static void push_chunk(struct map *map, uint32_t head, uint32_t rest)
     } while (!vbuf_u32_cas_acq_rel(&map->chunks, &seen, head));
 }
 
-/* Takes a chunk: its head, linked to the rest again; or 0. */
-static uint32_t pop_chunk(struct map *map)
+/* Takes a chunk: its head, which the caller uses at once, and the list of the rest; or 0. */
+static uint32_t pop_chunk(struct map *map, uint32_t *rest)
 {
     if (vbuf_u32_load_relaxed(&map->chunks) == 0) /* a look, to spare the pin */
         return 0;
@@ -130,22 +171,19 @@ static uint32_t pop_chunk(struct map *map)
     while (head != 0 && !vbuf_u32_cas_acq_rel(&map->chunks, &head, link_of(map, head))) {
     }
     ebr_unpin(map->head.domain_);
-    if (head == 0)
-        return 0;
-    uint32_t rest;
-    memcpy(&rest, value_of(map, slot_at(map, head)), sizeof rest);
-    set_link(map, head, rest);
+    if (head != 0)
+        memcpy(rest, value_of(map, slot_at(map, head)), sizeof *rest);
     return head;
 }
 
-/* Cuts up to CHUNK slots off a chain and pushes them; how many. */
+/* Cuts a chunk off a chain and pushes it; how many slots that were. */
 static uint64_t share_chunk(struct map *map, struct limbo_chain *chain)
 {
     uint32_t head = pop_first(map, chain);
     uint32_t rest = (uint32_t)chain->first;
     uint32_t last = 0;
     uint64_t shared = 1;
-    while (shared < CHUNK && chain->first != 0) {
+    while (shared < map->chunk && chain->first != 0) {
         last = pop_first(map, chain);
         shared++;
     }
@@ -169,11 +207,15 @@ static enum vbuf_status commit_slots(struct map *map, uint32_t need)
     for (int i = 0; i < 2 && status != VBUF_OK; i++) {
         if (wanted[i] < need)
             wanted[i] = need;
-        /* To the end of its last page. */
-        uint64_t fits = vmem_align_up((size_t)wanted[i] * size, vmem_page_size()) / size;
-        if (fits > map->slots)
+        size_t page = vmem_page_size();
+        size_t begin = vmem_align_up(limit * size, page);
+        size_t end = vmem_align_up((size_t)wanted[i] * size, page);
+        uint64_t fits = end / size; /* to the end of its last page */
+        if (fits > map->slots) {
             fits = map->slots;
-        status = vbuf_commit(&map->memory, map->slots_offset + limit * size, (fits - limit) * size);
+            end = vmem_align_up((size_t)fits * size, page);
+        }
+        status = vbuf_commit(&map->memory, map->slots_offset + begin, end - begin);
         if (status == VBUF_OK)
             /* Pairs with the acquire in slotmap_find_. */
             vbuf_u32_max_release(&map->head.slot_limit_, (uint32_t)fits);
@@ -192,10 +234,12 @@ static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *fir
         enum vbuf_status status = commit_slots(map, seen + *made);
         if (status != VBUF_OK)
             return status;
-        *first = seen;
+        uint32_t begin = seen;
         /* Release: committed before an iterator looks there. */
-        if (vbuf_u32_cas_acq_rel(&map->made, &seen, seen + *made))
+        if (vbuf_u32_cas_acq_rel(&map->made, &seen, begin + *made)) {
+            *first = begin; /* only now: *first may be a free list */
             break;
+        }
     }
     for (uint32_t i = 0; i < *made; i++) {
         struct slotmap_slot_ *slot = slot_at(map, *first + i);
@@ -211,10 +255,11 @@ static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *fir
 /* How many vacant slots the thread may be expected to use before the next are reclaimed. */
 static void update_keep(struct map *map, struct part *part)
 {
-    uint64_t inserted = vbuf_u64_load_relaxed(&part->head.inserted); /* our own */
+    uint64_t inserted = vbuf_u64_load_relaxed(&part->head.inserted); /* a guess is enough */
     uint64_t keep = inserted - part->inserted_before;
     part->inserted_before = inserted;
-    part->keep = keep < CHUNK ? CHUNK : keep < map->cache_limit ? keep : map->cache_limit;
+    keep = keep < map->chunk ? map->chunk : keep;
+    part->keep = keep < map->cache_limit ? keep : map->cache_limit;
 }
 
 /* Ready slots whose values need no destructor: all at once, but for what others should have. */
@@ -231,62 +276,92 @@ static uint64_t take_ready(struct map *map, struct part *part)
         reclaimed += part->limbo.ready.count;
         limbo_join(&part->vacant, &part->limbo.ready, link_slots, map);
     }
+    count(map, part, &part->reclaimed, reclaimed);
     return reclaimed;
 }
 
-/* Ready slots whose values do: one by one. A destructor may use the map, and so this part. */
-static uint64_t destroy_ready(struct map *map, struct part *part, size_t most)
+/*
+ * Destroys one value, outside of the part, and keeps its slot; false: the part was taken over
+ * meanwhile, or is another's by now, and is not entered any more.
+ */
+static bool destroy_one(struct map *map, struct part *part)
 {
-    uint64_t destroyed = 0;
-    part->destroying = true;
-    while (destroyed < most && part->limbo.ready.first != 0) {
-        uint32_t index = pop_first(map, &part->limbo.ready);
-        map->destroy(map->context, value_of(map, slot_at(map, index)));
-        push_first(map, &part->vacant, index);
-        destroyed++;
-        if (part->vacant.count >= part->keep + CHUNK)
-            share_chunk(map, &part->vacant);
+    uint32_t index = pop_first(map, &part->limbo.ready);
+    leave(part);
+    map->destroy(map->context, value_of(map, slot_at(map, index)));
+    count(map, part, &part->reclaimed, 1);
+    if (!enter(map, part)) {
+        push_chunk(map, index, 0);
+        return false;
     }
-    part->destroying = false;
-    return destroyed;
+    push_first(map, &part->vacant, index);
+    if (part->vacant.count >= part->keep + map->chunk)
+        share_chunk(map, &part->vacant);
+    return true;
 }
 
-/* Reclaims what the epoch has passed: at most `most` destructors. Inside a destructor: nothing. */
-static uint64_t settle(struct map *map, struct part *part, size_t most)
+/* Ready slots whose values need one, within the budget. Inside a destructor: nothing. */
+static bool destroy_ready(struct map *map, struct part *part, size_t *budget, uint64_t *reclaimed)
 {
-    if (part->destroying)
-        return 0;
+    /* Acquire and release: one at a time, in part 0 among threads. */
+    if (vbuf_u32_exchange_acq_rel(&part->destroying, 1) != 0)
+        return true;
+    bool entered = true;
+    while (entered && *budget > 0 && part->limbo.ready.first != 0) {
+        --*budget;
+        ++*reclaimed;
+        entered = destroy_one(map, part);
+    }
+    vbuf_u32_store_release(&part->destroying, 0);
+    return entered;
+}
+
+/*
+ * Reclaims what the epoch has passed, within the budget of destructors. The part is entered; false: it
+ * is not any more.
+ */
+static bool settle(struct map *map, struct part *part, size_t *budget, uint64_t *reclaimed)
+{
     uint64_t ready = part->limbo.ready.count;
     limbo_settle(&part->limbo, ebr_epoch(map->head.domain_), link_slots, map);
     if (part->limbo.ready.count != ready || part->keep == 0)
         update_keep(map, part);
     if (part->limbo.ready.first == 0)
-        return 0;
-    uint64_t reclaimed =
-        map->destroy != NULL ? destroy_ready(map, part, most) : take_ready(map, part);
-    count_reclaimed(map, part, reclaimed);
-    return reclaimed;
+        return true;
+    if (map->destroy != NULL)
+        return destroy_ready(map, part, budget, reclaimed);
+    *reclaimed += take_ready(map, part);
+    return true;
 }
 
-static void seal_open(struct map *map, struct part *part)
+static struct limbo_chain take_open(struct part *part)
 {
-    struct limbo_chain batch = {part->head.open_first, part->head.open_last, part->head.open_count};
-    if (batch.first == 0)
-        return;
+    struct limbo_chain open = {part->head.open_first, part->head.open_last, part->head.open_count};
     part->head.open_first = part->head.open_last = part->head.open_count = 0;
-    limbo_seal(&part->limbo, &batch, ebr_seal_tag(map->head.domain_), link_slots, map);
+    return open;
+}
+
+static void seal(struct map *map, struct part *part, struct limbo_chain batch)
+{
+    if (batch.first != 0)
+        limbo_seal(&part->limbo, &batch, ebr_seal_tag(map->head.domain_), link_slots, map);
 }
 
 void slots_turn_over(struct map *map, struct part *part)
 {
+    if (!enter(map, part))
+        return;
     /* The tag is a write to the line that every pin reads. */
     if (part->head.open_count >= CROWDED_BATCH || !ebr_is_crowded(map->head.domain_))
-        seal_open(map, part);
+        seal(map, part, take_open(part));
     ebr_advance(map->head.domain_, false);
-    settle(map, part, DESTROYS_A_CALL);
+    size_t budget = DESTROYS_A_CALL;
+    uint64_t reclaimed = 0;
+    if (settle(map, part, &budget, &reclaimed))
+        leave(part);
 }
 
-/* ---- orphans, and collecting ---- */
+/* ---- orphans, and taking over ---- */
 
 static void push_orphan_chain(struct map *map, const struct limbo_chain *chain)
 {
@@ -316,12 +391,10 @@ static void adopt_orphans(struct map *map, struct limbo_chain *adopted)
     }
 }
 
-/* What an exited thread left under its number, which the caller holds. */
+/* Empties a part that the caller may use: limbo to `adopted`, the rest to the chunks. */
 static void empty_part(struct map *map, struct part *part, struct limbo_chain *adopted)
 {
-    struct limbo_chain open = {part->head.open_first, part->head.open_last, part->head.open_count};
-    part->head.open_first = part->head.open_last = part->head.open_count = 0;
-    part->destroying = false; /* a thread may exit inside a destructor */
+    struct limbo_chain open = take_open(part);
     struct limbo_chain all = limbo_take_all(&part->limbo, link_slots, map);
     limbo_join(adopted, &all, link_slots, map);
     limbo_join(adopted, &open, link_slots, map);
@@ -332,58 +405,73 @@ static void empty_part(struct map *map, struct part *part, struct limbo_chain *a
     part->head.free = 0;
 }
 
-static void adopt_exited(struct map *map, struct limbo_chain *adopted)
+/* Takes over what the others have. Parts that another taker has frozen are its. */
+static void take_over(struct map *map, const struct part *own, struct limbo_chain *adopted)
 {
     uint32_t parts = map_parts(map);
+    uint64_t frozen[VBUF_THREAD_NUMBERS / 64] = {0};
     for (uint32_t i = 1; i < parts; i++) {
-        if (!vbuf_thread_borrow(i))
+        struct part *part = part_at(map, i);
+        uint32_t thawed = 0;
+        /* Pairs with the load in slotmap_enter_, over the fences. */
+        if (part != own && vbuf_u32_cas_acq_rel(&part->head.frozen, &thawed, 1))
+            frozen[i / 64] |= UINT64_C(1) << i % 64;
+    }
+    bool fenced = vbuf_fence_heavy();
+    for (uint32_t i = 1; i < parts; i++) {
+        struct part *part = part_at(map, i);
+        if (!(frozen[i / 64] >> i % 64 & 1))
             continue;
-        empty_part(map, part_at(map, i), adopted);
-        vbuf_thread_return(i);
+        if (fenced && vbuf_u32_load_acquire(&part->head.busy) == 0) /* pairs with slotmap_leave_ */
+            empty_part(map, part, adopted);
+        vbuf_u32_store_release(&part->head.frozen, 0); /* pairs with slotmap_enter_ */
+    }
+    struct part *shared = part_at(map, 0);
+    if (shared != own && enter(map, shared)) {
+        empty_part(map, shared, adopted);
+        leave(shared);
     }
 }
 
-/* Into `part`, which may be a temporary one. */
-static uint64_t collect_into(struct map *map, struct part *part, size_t most)
+size_t slots_collect(struct map *map, size_t *budget)
 {
+    struct part *part = map_own_part(map);
     struct limbo_chain adopted = {0, 0, 0};
+    uint64_t reclaimed = 0;
     adopt_orphans(map, &adopted);
-    adopt_exited(map, &adopted);
-    seal_open(map, part);
-    if (adopted.first != 0)
-        limbo_seal(&part->limbo, &adopted, ebr_seal_tag(map->head.domain_), link_slots, map);
+    take_over(map, part, &adopted);
+    if (!enter_patiently(map, part)) { /* the next collector takes them */
+        push_orphan_chain(map, &adopted);
+        return 0;
+    }
+    struct limbo_chain open = take_open(part);
+    limbo_join(&adopted, &open, link_slots, map);
+    seal(map, part, adopted);
     for (int step = 0; step < LIMBO_GRACE / 2; step++) {
         if (ebr_advance(map->head.domain_, true) != EBR_ADVANCED)
             break;
     }
-    uint64_t reclaimed = 0, more;
+    uint64_t before;
+    bool entered;
     do {
-        more = settle(map, part, most - reclaimed);
-        reclaimed += more;
-    } while (more != 0 && reclaimed < most);
-    return reclaimed;
-}
-
-size_t slots_collect(struct map *map, size_t most)
-{
-    struct part *part = map_own_part(map);
-    if (part != NULL)
-        return (size_t)collect_into(map, part, most);
-    struct part temporary;
-    memset(&temporary, 0, sizeof temporary);
-    uint64_t reclaimed = collect_into(map, &temporary, most);
-    while (temporary.vacant.first != 0)
-        share_chunk(map, &temporary.vacant);
-    struct limbo_chain rest = limbo_take_all(&temporary.limbo, link_slots, map);
-    push_orphan_chain(map, &rest);
-    count_reclaimed(map, NULL, vbuf_u64_load_relaxed(&temporary.reclaimed)); /* a local */
+        before = reclaimed;
+        entered = settle(map, part, budget, &reclaimed);
+    } while (entered && reclaimed != before && *budget > 0);
+    if (entered)
+        leave(part);
     return (size_t)reclaimed;
 }
 
-static void destroy_chain(struct map *map, struct limbo_chain chain)
+void slots_bury(struct map *map, struct part *part, uint32_t index)
 {
-    while (chain.first != 0)
-        map->destroy(map->context, value_of(map, slot_at(map, pop_first(map, &chain))));
+    if (!enter(map, part)) {
+        slots_push_orphan(map, index);
+        return;
+    }
+    bool due = slotmap_bury_into_(&part->head, slot_at(map, index), index);
+    leave(part);
+    if (due)
+        slots_turn_over(map, part);
 }
 
 void slots_destroy_limbo(struct map *map)
@@ -391,85 +479,103 @@ void slots_destroy_limbo(struct map *map)
     struct limbo_chain all = {0, 0, 0};
     adopt_orphans(map, &all);
     uint32_t limit = vbuf_u32_load_acquire(&map->head.thread_limit_);
-    for (uint32_t i = 1; i <= limit; i++) {
+    for (uint32_t i = 0; i <= limit; i++) {
         struct part *part = part_at(map, i);
-        struct limbo_chain open = {part->head.open_first, part->head.open_last,
-                                   part->head.open_count};
+        struct limbo_chain open = take_open(part);
         struct limbo_chain rest = limbo_take_all(&part->limbo, link_slots, map);
         limbo_join(&all, &rest, link_slots, map);
         limbo_join(&all, &open, link_slots, map);
     }
-    destroy_chain(map, all);
+    while (all.first != 0)
+        map->destroy(map->context, value_of(map, slot_at(map, pop_first(map, &all))));
 }
 
-/* ---- refill ---- */
+/* ---- taking a slot ---- */
 
-/* From what the thread has, or another had too much of. */
-static bool refill_from_lists(struct map *map, struct part *part)
+static bool is_exhausted(struct map *map, struct part *part, uint32_t index)
 {
-    if (part->head.free != 0) /* a destructor, just now, refilled it */
-        return true;
-    if (part->vacant.first != 0) {
-        part->head.free = (uint32_t)part->vacant.first;
-        part->vacant = (struct limbo_chain){0, 0, 0};
-        return true;
+    /* Relaxed: the slot is ours. */
+    if (vbuf_u32_load_relaxed(&slot_at(map, index)->generation) != SLOTMAP_EXHAUSTED_)
+        return false;
+    count(map, part, &part->exhausted, 1); /* and drop it */
+    return true;
+}
+
+/* Why there are no slots left for a caller that has room. */
+static enum vbuf_status why_none(const struct map *map)
+{
+    uint64_t inserted = 0, removed = 0, exhausted = 0;
+    uint32_t parts = map_parts(map);
+    for (uint32_t i = 0; i < parts; i++) {
+        exhausted += vbuf_u64_load_acquire(&part_at(map, i)->exhausted);
+        removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
     }
-    part->head.free = pop_chunk(map);
-    return part->head.free != 0;
+    for (uint32_t i = 0; i < parts; i++)
+        inserted += vbuf_u64_load_acquire(&part_at(map, i)->head.inserted);
+    /* The caller is among those inserted; slot 0 is among the slots. */
+    return inserted - removed + exhausted >= map->slots ? VBUF_FULL : VBUF_BUSY;
 }
 
 /* Slots never used, unless limbo is past its limit. */
 static enum vbuf_status make_within_limits(struct map *map, uint32_t most, uint32_t *first)
 {
-    uint32_t made;
-    if (slots_in_limbo(map) > map->max_limbo)
+    uint32_t made = vbuf_u32_load_relaxed(&map->made); /* a look: limbo is never more than it */
+    if (made > map->max_limbo && slots_in_limbo(map) > map->max_limbo)
         return VBUF_BUSY;
     enum vbuf_status status = make_slots(map, most, first, &made);
-    if (status == VBUF_FULL && slots_in_limbo(map) != 0)
-        return VBUF_BUSY;
-    return status;
+    return status == VBUF_FULL ? why_none(map) : status;
 }
 
-enum vbuf_status slots_refill(struct map *map, struct part *part)
+/* Without lists: one slot off the stack of chunks, whose rest goes back under a head of its own. */
+static enum vbuf_status take_directly(struct map *map, struct part *part, uint32_t *index)
 {
-    settle(map, part, DESTROYS_A_CALL);
-    if (refill_from_lists(map, part))
-        return VBUF_OK;
-    enum vbuf_status status = make_within_limits(map, FRESH_BATCH, &part->head.free);
-    if (status == VBUF_OK)
-        return VBUF_OK;
-    slots_collect(map, DESTROYS_A_CALL);
-    if (refill_from_lists(map, part))
-        return VBUF_OK;
-    return make_within_limits(map, FRESH_BATCH, &part->head.free);
-}
-
-/* One slot off the stack of chunks; the rest goes back under a head of its own. */
-static uint32_t take_from_chunk(struct map *map)
-{
-    uint32_t index = pop_chunk(map);
-    if (index != 0 && link_of(map, index) != 0) {
-        uint32_t next = link_of(map, index);
-        push_chunk(map, next, link_of(map, next));
+    uint32_t rest;
+    while ((*index = pop_chunk(map, &rest)) != 0) {
+        if (rest != 0)
+            push_chunk(map, rest, link_of(map, rest));
+        if (!is_exhausted(map, part, *index))
+            return VBUF_OK;
     }
-    return index;
+    return make_within_limits(map, 1, index);
 }
 
-enum vbuf_status slots_take_shared(struct map *map, uint32_t *index)
+/* From the part's lists, or through them. The part is entered. */
+static enum vbuf_status take_entered(struct map *map, struct part *part, uint32_t *index)
 {
     enum vbuf_status status = VBUF_OK;
-    for (int attempt = 0; attempt < 2; attempt++) {
-        while ((*index = take_from_chunk(map)) != 0) {
-            /* Relaxed: ours now. */
-            if (vbuf_u32_load_relaxed(&slot_at(map, *index)->generation) != SLOTMAP_EXHAUSTED_)
-                return VBUF_OK;
-            slots_count_exhausted(map, part_at(map, 0));
+    do {
+        if (part->head.free == 0 && part->vacant.first != 0) {
+            part->head.free = (uint32_t)part->vacant.first;
+            part->vacant = (struct limbo_chain){0, 0, 0};
         }
-        status = make_within_limits(map, 1, index);
-        if (status == VBUF_OK)
-            return VBUF_OK;
-        if (attempt == 0)
-            slots_collect(map, DESTROYS_A_CALL);
-    }
+        *index = part->head.free;
+        if (*index != 0)
+            part->head.free = link_of(map, *index);
+        else if ((*index = pop_chunk(map, &part->head.free)) == 0) {
+            status = make_within_limits(map, map->chunk, index);
+            part->head.free = status == VBUF_OK ? link_of(map, *index) : 0;
+        }
+    } while (status == VBUF_OK && is_exhausted(map, part, *index));
     return status;
+}
+
+static enum vbuf_status try_to_take(struct map *map, struct part *part, size_t *budget,
+                                    uint32_t *index)
+{
+    uint64_t reclaimed = 0;
+    if (!enter(map, part) || !settle(map, part, budget, &reclaimed))
+        return take_directly(map, part, index);
+    enum vbuf_status status = take_entered(map, part, index);
+    leave(part);
+    return status;
+}
+
+enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index)
+{
+    size_t budget = DESTROYS_A_CALL;
+    enum vbuf_status status = try_to_take(map, part, &budget, index);
+    if (status == VBUF_OK)
+        return status;
+    slots_collect(map, &budget);
+    return try_to_take(map, part, &budget, index);
 }

@@ -41,7 +41,7 @@ static bool take(uint32_t number)
     uint64_t bit = UINT64_C(1) << number % 64;
     uint64_t seen = vbuf_u64_load_relaxed(word); /* the CAS decides */
     while (!(seen & bit)) {
-        if (vbuf_u64_cas_acq_rel(word, &seen, seen | bit)) /* pairs with vbuf_thread_return */
+        if (vbuf_u64_cas_acq_rel(word, &seen, seen | bit)) /* pairs with give_back_number */
             return true;
     }
     return false;
@@ -61,12 +61,7 @@ static uint32_t take_lowest(void)
     return 0;
 }
 
-bool vbuf_thread_borrow(uint32_t number)
-{
-    return number != 0 && take(number);
-}
-
-void vbuf_thread_return(uint32_t number)
+static void give_back_number(uint32_t number)
 {
     uint64_t bit = UINT64_C(1) << number % 64;
     /* The bit is set and ours, so subtracting clears it. Pairs with the CAS in take(). */
@@ -82,7 +77,7 @@ static void give_back(void *value)
     if (hook != NULL)
         hook(number);
     vbuf_self_.id = 0;
-    vbuf_thread_return(number);
+    give_back_number(number);
 }
 
 static void make_exit_key(void)
@@ -99,7 +94,7 @@ uint32_t vbuf_thread_number(void)
     if (number == 0)
         return 0;
     if (pthread_setspecific(exit_key, &vbuf_self_) != 0) {
-        vbuf_thread_return(number);
+        give_back_number(number);
         return 0;
     }
     /* Before the number is used for anything: a scan that must see us reads `used` after. */

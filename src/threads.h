@@ -6,9 +6,8 @@
  * indexed by that number, so no thread-local storage names a domain or a map, and they may come and
  * go in any order.
  *
- * A number is an ownership: whoever holds number i is the only one to touch what is kept under i.
- * So the lists of a thread that has exited can be emptied by anybody who borrows its number for a
- * moment.
+ * A number is an ownership: its holder is the owner of what is kept under it, from the moment that it
+ * takes the number, and sees everything that the last holder did there.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -25,14 +24,6 @@ uint32_t vbuf_thread_number(void);
 
 /* One more than the highest number ever held: what a scan over threads must cover. */
 uint32_t vbuf_thread_numbers_used(void);
-
-/*
- * Borrows a number nobody holds: true iff the caller now owns what is kept under it, until it
- * returns it. What its last holder did happens before; what the borrower does happens before the
- * next holder.
- */
-bool vbuf_thread_borrow(uint32_t number);
-void vbuf_thread_return(uint32_t number);
 
 /* Has hook(number) run on every thread that exits, before its number is given back. Set once. */
 void vbuf_thread_on_exit(void (*hook)(uint32_t number));

@@ -44,13 +44,36 @@ void vbuf_destroy(struct vbuf *buffer)
 
 enum vbuf_status vbuf_commit(struct vbuf *buffer, size_t offset, size_t length)
 {
-    if (offset > buffer->memory.size || length > buffer->memory.size - offset)
+    return vbuf_commit_two(buffer, offset, length, 0, 0);
+}
+
+/* Rounds a range outward to whole pages; false: it leaves the reservation. */
+static bool round_to_pages(const struct vbuf *buffer, size_t *offset, size_t *length)
+{
+    if (*offset > buffer->memory.size || *length > buffer->memory.size - *offset)
+        return false;
+    size_t page = vmem_page_size();
+    size_t end = vmem_align_up(*offset + *length, page);
+    *offset = *length == 0 ? end : vmem_align_down(*offset, page);
+    *length = end - *offset;
+    return true;
+}
+
+enum vbuf_status vbuf_commit_two(struct vbuf *buffer, size_t offset, size_t length,
+                                 size_t second_offset, size_t second_length)
+{
+    if (!round_to_pages(buffer, &offset, &length) ||
+        !round_to_pages(buffer, &second_offset, &second_length))
         return VBUF_INVALID;
-    if (buffer->on_commit != NULL && length != 0 && !buffer->on_commit(buffer->context, length)) {
+    size_t bytes = length + second_length;
+    if (buffer->on_commit != NULL && bytes != 0 && !buffer->on_commit(buffer->context, bytes)) {
         errno = ENOMEM;
         return VBUF_NOMEM;
     }
-    return vmem_commit(&buffer->memory, offset, length);
+    enum vbuf_status status = vmem_commit(&buffer->memory, offset, length);
+    if (status == VBUF_OK)
+        status = vmem_commit(&buffer->memory, second_offset, second_length);
+    return status;
 }
 
 /* Commits up to `capacity` bytes, rounded up to whole pages but not past max. */

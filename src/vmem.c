@@ -21,23 +21,21 @@
 
 #include "vmem_os.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define VMEM_LEAK_ROOTS 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define VMEM_LEAK_ROOTS 1
-#endif
-#endif
+/* There iff the program runs under LeakSanitizer. */
+void __lsan_register_root_region(const void *address, size_t size) __attribute__((weak));
+void __lsan_unregister_root_region(const void *address, size_t size) __attribute__((weak));
 
-#if defined(VMEM_LEAK_ROOTS)
-void __lsan_register_root_region(const void *address, size_t size);
-void __lsan_unregister_root_region(const void *address, size_t size);
-#define leak_root_add __lsan_register_root_region
-#define leak_root_remove __lsan_unregister_root_region
-#else
-#define leak_root_add(address, size) ((void)(address), (void)(size))
-#define leak_root_remove(address, size) ((void)(address), (void)(size))
-#endif
+static void add_leak_root(const void *address, size_t size)
+{
+    if (__lsan_register_root_region != NULL)
+        __lsan_register_root_region(address, size);
+}
+
+static void remove_leak_root(const void *address, size_t size)
+{
+    if (__lsan_unregister_root_region != NULL)
+        __lsan_unregister_root_region(address, size);
+}
 
 static bool is_power_of_two(size_t number)
 {
@@ -84,7 +82,7 @@ enum vbuf_status vmem_reserve(struct vmem *vm, size_t size, const struct vmem_op
         base = vmem_os_reserve(size, alignment > facts.page_size ? alignment : facts.page_size);
         if (base == NULL)
             return VBUF_NOMEM;
-        leak_root_add(base, size);
+        add_leak_root(base, size);
     }
     *vm = (struct vmem){.base = base, .size = size};
     return VBUF_OK;
@@ -127,18 +125,21 @@ enum vbuf_status vmem_resident(const struct vmem *vm, size_t offset, size_t leng
 {
     if (!range_is_inside(vm, offset, length) || resident == NULL)
         return VBUF_INVALID;
-    *resident = 0;
-    if (length == 0)
-        return VBUF_OK;
-    round_outward(&offset, &length);
-    return vmem_os_resident((char *)vm->base + offset, length, resident) ? VBUF_OK : VBUF_NOMEM;
+    size_t bytes = 0;
+    if (length != 0) {
+        round_outward(&offset, &length);
+        if (!vmem_os_resident((char *)vm->base + offset, length, &bytes))
+            return VBUF_NOMEM;
+    }
+    *resident = bytes;
+    return VBUF_OK;
 }
 
 void vmem_release(struct vmem *vm)
 {
     if (vm->size != 0) {
         int reason = errno; /* releasing is what error paths do: keep the reason they return */
-        leak_root_remove(vm->base, vm->size);
+        remove_leak_root(vm->base, vm->size);
         vmem_os_release(vm->base, vm->size);
         errno = reason;
     }

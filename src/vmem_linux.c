@@ -8,7 +8,8 @@
  *   decommit   a fresh PROT_NONE mapping over the range. madvise and mprotect would give back the pages
  *              but not the charge (V2).
  *   prefault   MADV_POPULATE_WRITE (5.14); MADV_WILLNEED does nothing for anonymous memory (V3). On older
- *              kernels one atomic add of zero a page, which keeps the content whoever else writes.
+ *              kernels a CAS of a byte with itself in every page, which keeps the content whoever
+ *              else writes. (Adding 0 would do, but compilers make a load of it.)
  *
  * mmap with MAP_FIXED may fail with the old mapping already gone. The hole would be open to
  * anybody's next mmap, so decommit closes it with a mapping that replaces nothing; when that works,
@@ -106,7 +107,8 @@ static void touch_each_page(void *address, size_t size)
 {
     for (size_t offset = 0; offset < size; offset += facts.page_size) {
         struct vbuf_atomic_u8 *byte = (struct vbuf_atomic_u8 *)((char *)address + offset);
-        vbuf_u8_fetch_add_relaxed(byte, 0); /* relaxed: it changes nothing */
+        uint8_t seen = vbuf_u8_load_relaxed(byte); /* the CAS decides */
+        vbuf_u8_cas_acquire(byte, &seen, seen);    /* fails only if another has written there */
     }
 }
 
@@ -143,5 +145,7 @@ bool vmem_os_resident(void *address, size_t size, size_t *resident)
 
 void vmem_os_release(void *address, size_t size)
 {
-    vbuf_sys_munmap(address, size);
+    /* It may have to split a mapping that the kernel merged, and find no room for another. */
+    if (vbuf_sys_munmap(address, size) != 0)
+        vmem_os_decommit(address, size);
 }

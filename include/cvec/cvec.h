@@ -56,8 +56,8 @@ struct cvec_report {
     size_t claimed;         /* handed out so far, published or not */
     size_t capacity;        /* elements that fit without another commit */
     size_t max_len;         /* elements that will ever fit */
-    size_t committed_bytes; /* memory committed for elements and readiness bytes */
-    size_t growths;         /* times the capacity grew since creation */
+    size_t committed_bytes; /* for the header, elements and readiness bytes up to capacity */
+    size_t growths;         /* times the capacity grew, for initial_capacity too */
 };
 
 /* ---- private: what inlined calls touch ---- */

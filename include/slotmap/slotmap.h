@@ -13,6 +13,8 @@
  *   S6 Every inserted value is destroyed exactly once: after its remove, or with the map.
  *   S7 Iteration visits every value that was live throughout exactly once, and none twice.
  *   S8 get and contains are wait-free; insert and remove are lock-free (commits aside).
+ *   S9 slotmap_collect, from any thread, destroys everything removed before it that no pin protects,
+ *      also what a thread removed that now sleeps.
  *
  * Which calls may run at the same time as which:
  *
@@ -70,11 +72,12 @@ struct slotmap_options {
     uint32_t first_generation;
     /*
      * Destroys a value: once, after its remove and after every pin that could see it has ended,
-     * inside some insert, remove or collect on any thread, at most 64 in one insert or remove; or
+     * inside some insert, remove or collect on any thread, at most 128 in one insert or remove; or
      * in slotmap_destroy. It may use the map, but in slotmap_destroy. May be NULL.
      */
     void (*destroy)(void *context, void *value);
-    /* Asked before memory is committed, and may refuse: then VBUF_NOMEM. May be NULL. */
+    /* Asked before memory is committed, and may refuse: then VBUF_NOMEM (a thread for which a part is
+     * refused shares one). Must not use the map. May be NULL. */
     vbuf_commit_hook *on_commit;
     /* Handed to destroy and on_commit. */
     void *context;
@@ -108,7 +111,11 @@ struct slotmap_slot_ {
 
 /* A thread's part of a map, found by its dense id. */
 struct slotmap_thread_ {
-    /* Owner only. */
+    /* Set by the owner while it is at its lists; read by who wants to take them over. */
+    struct vbuf_atomic_u32 busy;
+    /* Set by who wants to take the lists over; read by the owner, who leaves them alone then. */
+    struct vbuf_atomic_u32 frozen;
+    /* The lists: of whoever is busy, or has them frozen and found nobody busy. */
     uint32_t free;       /* head of the free list */
     uint32_t open_first; /* the open batch of removed slots: newest, oldest, how many */
     uint32_t open_last;
@@ -116,7 +123,7 @@ struct slotmap_thread_ {
     /* Written by the owner; read by anybody who counts. */
     struct vbuf_atomic_u64 inserted;
     struct vbuf_atomic_u64 removed;
-    /* Written by the owner and by who takes unused capacity back: room granted to this thread. */
+    /* Written by the owner and by who takes unused room back: room granted to this thread. */
     struct vbuf_atomic_u64 granted;
 };
 
@@ -146,7 +153,9 @@ struct slotmap_claim_ {
 
 VBUF_API enum vbuf_status slotmap_claim_slow_(struct slotmap *map, struct slotmap_claim_ *claim);
 VBUF_API void slotmap_turn_over_(struct slotmap *map, struct slotmap_thread_ *thread);
-VBUF_API void slotmap_bury_slow_(struct slotmap *map, uint32_t index);
+VBUF_API void slotmap_bury_slow_(struct slotmap *map,
+                                 uint32_t index); /* without a part: counts too */
+VBUF_API void slotmap_orphan_(struct slotmap *map, uint32_t index);
 
 /* The calling thread's part; false when it has none yet, or gets none. */
 static inline bool slotmap_thread_of_(const struct slotmap *map, struct slotmap_thread_ **thread)
@@ -181,42 +190,60 @@ static inline bool slotmap_find_(const struct slotmap *map, uint64_t bits, size_
 }
 
 /*
- * Takes room for one value out of what this thread was granted. Others may be taking unused room
- * back: store, light fence, load here, against CAS, heavy fence, load there (take_back in
- * slotmap.c).
+ * Begins to use the thread's lists; false: somebody is taking them over at the moment, and they must
+ * be left alone. Owner and taker are a pair over the asymmetric fence: store busy, light fence, load
+ * frozen here; store frozen, heavy fence, load busy there (take_over in slotmap_slots.c).
  */
-static inline bool slotmap_take_room_(const struct slotmap *map, struct slotmap_thread_ *thread)
+static inline bool slotmap_enter_(const struct slotmap *map, struct slotmap_thread_ *thread)
 {
-    uint64_t inserted = vbuf_u64_load_relaxed(&thread->inserted) + 1;
-    vbuf_u64_store_release(&thread->inserted, inserted);
+    vbuf_u32_store_relaxed(&thread->busy, 1); /* relaxed: the fence orders it */
     if (map->full_fence_)
         vbuf_fence_full();
     else
         vbuf_fence_light();
-    uint64_t room = vbuf_u64_load_acquire(&thread->granted) + /* pairs with the CAS in take_back */
-                    vbuf_u64_load_relaxed(&thread->removed);  /* our own */
-    if (VBUF_LIKELY((int64_t)(room - inserted) >= 0))
-        return true;
-    vbuf_u64_store_release(&thread->inserted, inserted - 1);
-    return false;
+    /* Pairs with the taker's release when it is through. */
+    return VBUF_LIKELY(vbuf_u32_load_acquire(&thread->frozen) == 0);
 }
 
-/* Takes a vacant slot for the calling thread: its own until it publishes it. */
+static inline void slotmap_leave_(struct slotmap_thread_ *thread)
+{
+    vbuf_u32_store_release(&thread->busy, 0); /* pairs with the taker's acquire of busy */
+}
+
+/*
+ * Takes a vacant slot for the calling thread: its own until it publishes it. Room for it is taken out
+ * of what the thread was granted, by counting it in; others may be taking unused room back meanwhile.
+ * The fence in slotmap_enter_ is this pair's light side as well: store inserted, light fence, load
+ * granted here; CAS granted, heavy fence, load inserted there (take_back in slotmap_room.c).
+ */
 static inline enum vbuf_status slotmap_claim_slot_(struct slotmap *map, size_t slot_size,
                                                    struct slotmap_claim_ *claim)
 {
     struct slotmap_thread_ *thread;
-    if (VBUF_LIKELY(slotmap_thread_of_(map, &thread) && thread->free != 0)) {
+    if (VBUF_UNLIKELY(!slotmap_thread_of_(map, &thread)))
+        return slotmap_claim_slow_(map, claim);
+    uint64_t inserted = vbuf_u64_load_relaxed(&thread->inserted) + 1; /* our own */
+    vbuf_u64_store_release(&thread->inserted, inserted);
+    if (slotmap_enter_(map, thread)) {
+        uint64_t room = vbuf_u64_load_acquire(&thread->granted) + /* pairs with take_back's CAS */
+                        vbuf_u64_load_relaxed(&thread->removed);  /* our own */
         claim->index = thread->free;
-        claim->slot = slotmap_slot_at_(map, claim->index, slot_size);
-        /* Relaxed: a vacant slot is written by whoever holds it, and that is us. */
-        claim->generation = vbuf_u32_load_relaxed(&claim->slot->generation);
-        if (VBUF_LIKELY(claim->generation != SLOTMAP_EXHAUSTED_ &&
-                        slotmap_take_room_(map, thread))) {
-            thread->free = vbuf_u32_load_relaxed(&claim->slot->link); /* likewise ours */
-            return VBUF_OK;
+        if (VBUF_LIKELY((int64_t)(room - inserted) >= 0 && claim->index != 0)) {
+            claim->slot = slotmap_slot_at_(map, claim->index, slot_size);
+            /* Relaxed: a vacant slot is written by whoever holds it, and that is us. */
+            claim->generation = vbuf_u32_load_relaxed(&claim->slot->generation);
+            if (VBUF_LIKELY(claim->generation != SLOTMAP_EXHAUSTED_)) {
+                uint32_t next = vbuf_u32_load_relaxed(&claim->slot->link); /* likewise ours */
+                thread->free = next;
+                slotmap_leave_(thread);
+                /* The next insert's slot was in limbo for long: it is not in the cache. */
+                __builtin_prefetch(slotmap_slot_at_(map, next, slot_size), 1);
+                return VBUF_OK;
+            }
         }
     }
+    slotmap_leave_(thread);
+    vbuf_u64_store_release(&thread->inserted, inserted - 1);
     return slotmap_claim_slow_(map, claim);
 }
 
@@ -244,7 +271,19 @@ static inline enum vbuf_status slotmap_unlink_(struct slotmap *map, uint64_t bit
     return VBUF_OK;
 }
 
-/* Puts an unlinked slot on the calling thread's open batch. */
+/* Puts an unlinked slot on a thread's open batch; true: it is time to turn over. Entered. */
+static inline bool slotmap_bury_into_(struct slotmap_thread_ *thread, struct slotmap_slot_ *slot,
+                                      uint32_t index)
+{
+    /* Relaxed: the slot belongs to the batch until it is reclaimed. */
+    vbuf_u32_store_relaxed(&slot->link, thread->open_first);
+    if (thread->open_first == 0)
+        thread->open_last = index;
+    thread->open_first = index;
+    return ++thread->open_count % SLOTMAP_BATCH_ == 0;
+}
+
+/* Hands an unlinked slot to limbo. */
 static inline void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ *slot, uint32_t index)
 {
     struct slotmap_thread_ *thread;
@@ -252,14 +291,14 @@ static inline void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ *slot
         slotmap_bury_slow_(map, index);
         return;
     }
-    /* Relaxed: the slot is ours until the batch is reclaimed. */
-    vbuf_u32_store_relaxed(&slot->link, thread->open_first);
-    if (thread->open_first == 0)
-        thread->open_last = index;
-    thread->open_first = index;
-    /* Release: the room counts as free only after the unlink; pairs with the acquires of who counts. */
+    /* Release: the room counts as free only after the unlink; pairs with who counts, acquiring. */
     vbuf_u64_owner_add_release(&thread->removed, 1);
-    if (VBUF_UNLIKELY(++thread->open_count % SLOTMAP_BATCH_ == 0))
+    bool entered = slotmap_enter_(map, thread);
+    bool due = entered && slotmap_bury_into_(thread, slot, index);
+    slotmap_leave_(thread);
+    if (VBUF_UNLIKELY(!entered))
+        slotmap_orphan_(map, index);
+    if (VBUF_UNLIKELY(due))
         slotmap_turn_over_(map, thread);
 }
 
@@ -277,7 +316,8 @@ VBUF_API enum vbuf_status slotmap_create(struct slotmap **map,
 
 /*
  * Destroys every value, live or removed, that was not yet destroyed, then the map. Needs exclusive
- * access. The destructor must not use the map any more. NULL does nothing.
+ * access, and that nobody, the caller included, is pinned in the map's own domain. The destructor
+ * must not use the map any more. NULL does nothing.
  */
 VBUF_API void slotmap_destroy(struct slotmap *map);
 
@@ -318,13 +358,16 @@ static inline uint32_t slotmap_handle_index(slotmap_handle handle)
 
 /*
  * Inserts a copy of *value. `handle` may be NULL.
- * Returns VBUF_INVALID iff value is NULL; VBUF_FULL iff max_len values are live or being inserted,
- * or every slot that could hold another is out of service; VBUF_BUSY iff fewer are, but more than
- * max_limbo removed values wait for a pin to end (ebr_stats names it), or a thread was stopped in
- * the middle of handing room over; VBUF_NOMEM iff memory to grow is refused. Then nothing changed.
- * Any thread, pinned or not. Lock-free. Costs a few plain loads and stores, the copy, and a share
- * of an exchange per 64; now and then a commit. What went into the value happens before any get
- * that finds it.
+ * Returns VBUF_INVALID iff value is NULL; VBUF_FULL iff max_len values are live or being inserted, or
+ * every slot that could hold another is out of service; VBUF_BUSY iff fewer are, but more than
+ * max_limbo removed values wait, for a pin to end (stats name it) or for a destructor, or another
+ * thread was stopped in the middle of a call with what this one needs: trying again later can
+ * succeed; VBUF_NOMEM iff memory to grow is refused. Then nothing changed, but that limbo may have
+ * been collected.
+ * Any thread, pinned or not. Lock-free, but that a thread that finds another stopped in the middle of
+ * handing room over gives it some 40 milliseconds before it says VBUF_BUSY. Costs a few plain loads and
+ * stores, the copy, and a share of an exchange per 64; now and then a commit. What went into the value
+ * happens before any get that finds it.
  */
 VBUF_API enum vbuf_status slotmap_insert(struct slotmap *map, const void *value,
                                          slotmap_handle *handle);
@@ -374,9 +417,11 @@ VBUF_API size_t slotmap_capacity(const struct slotmap *map);
 VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_report *stats);
 
 /*
- * Advances the epoch as far as it goes now and destroys what the calling thread and threads that
- * have exited have removed and no pin protects: all of it, not just 64. Returns how many.
- * Lock-free.
+ * Takes over what every thread that is not in the middle of a call has removed, asleep and exited
+ * threads included, advances the epoch as far as it goes now, and destroys what no pin protects: all
+ * of it, not just 128. Returns how many slots it reclaimed. What destructors remove meanwhile is left
+ * to a later call. Inside a destructor it destroys nothing.
+ * Any thread. Lock-free. One to three heavy fences, and a look at every thread's part.
  */
 VBUF_API size_t slotmap_collect(struct slotmap *map);
 

@@ -32,10 +32,10 @@
 #endif
 
 /*
- * For each width: load_relaxed, load_acquire, store_relaxed, store_release, and the
- * read-modify-writes fetch_add_acquire, fetch_add_acq_rel, exchange_acquire, exchange_acq_rel,
- * cas_release, cas_acquire, cas_acq_rel, max_release. A failed cas leaves what it found, loaded
- * with acquire, in *expected. max raises the word to at least `value` and never lowers it.
+ * For every type: load_relaxed, load_acquire, store_relaxed, store_release, exchange_acq_rel,
+ * cas_acquire and cas_acq_rel; for the integers also fetch_add_relaxed, fetch_add_acquire,
+ * fetch_add_acq_rel and max_release. A cas that fails leaves what it found, loaded with acquire, in
+ * *expected. max_release raises the word to `value` at least, and never lowers it.
  */
 #define VBUF_DEFINE_ATOMIC(name, type, size)                                                       \
     struct vbuf_atomic_##name {                                                                    \

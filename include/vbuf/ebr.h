@@ -175,7 +175,8 @@ VBUF_API enum vbuf_status ebr_attach(struct ebr_domain *domain);
  * Takes the calling thread's record back; what it has retired is left to the others. Implied when
  * the thread exits, which ends its pins too (but those taken through the shared word). Detaching an
  * unattached thread is fine.
- * Returns VBUF_BUSY iff the thread is pinned.
+ * Returns VBUF_BUSY iff the thread is pinned (or, without a record here, holds a shared pin in any
+ * domain) or inside a reclaim function.
  */
 VBUF_API enum vbuf_status ebr_detach(struct ebr_domain *domain);
 
@@ -183,7 +184,7 @@ VBUF_API enum vbuf_status ebr_detach(struct ebr_domain *domain);
  * Pins: what was reachable in a structure after this call stays intact until the matching unpin,
  * even if others retire it meanwhile. Nests. Never fails: the first pin attaches, and a thread that
  * gets no record is counted in a shared word.
- * Wait-free, but for the first. Costs two loads, a store and no fence; in full-fence mode one
+ * Wait-free, but for the first, and for threads without a record. Costs two loads, a store and no fence; in full-fence mode one
  * fence.
  */
 static inline void ebr_pin(struct ebr_domain *domain)
@@ -199,14 +200,15 @@ static inline void ebr_pin(struct ebr_domain *domain)
 
 /*
  * Ends the innermost pin. Every read the thread made under it happens before whatever is destroyed
- * because of it. Without a matching pin: undefined (asserts with VBUF_DEBUG). Wait-free.
+ * because of it. Without a matching pin: undefined (asserts with VBUF_DEBUG, where it can tell).
+ * Wait-free.
  */
 static inline void ebr_unpin(struct ebr_domain *domain)
 {
     struct ebr_record_ *record;
     if (VBUF_LIKELY(ebr_self_(domain, &record) && record->nest == 1 && ebr_is_pinned_(record)))
-        vbuf_u64_store_release(&record->epoch,
-                               EBR_IDLE_); /* pairs with the acquire scan in advance */
+        /* Pairs with the acquire scan in advance. */
+        vbuf_u64_store_release(&record->epoch, EBR_IDLE_);
     else
         ebr_unpin_slow_(domain);
 }
@@ -228,9 +230,9 @@ static inline void ebr_repin(struct ebr_domain *domain)
  * Hands over an object that no new reader can reach any more. reclaim(entry) runs once, after every
  * pin that could have seen the object has ended: inside some later ebr_retire, ebr_collect,
  * ebr_synchronize or ebr_domain_destroy of this domain, on whichever thread called it. It may
- * retire more. Both pointers must be valid; the entry must not be retired twice.
+ * retire more, and must return. Both pointers must be valid; the entry must not be retired twice.
  * Cannot fail. Lock-free. Costs a few nanoseconds, amortised; a barrier now and then, paced so that
- * it stays under about 3 % of the time. At most 64 reclaim functions run inside one call.
+ * it stays under about 3 % of the time. At most 128 reclaim functions run inside one call.
  */
 VBUF_API void ebr_retire(struct ebr_domain *domain, struct ebr_entry *entry,
                          void (*reclaim)(struct ebr_entry *entry));
@@ -245,8 +247,8 @@ VBUF_API size_t ebr_collect(struct ebr_domain *domain);
 /*
  * Waits until every pin held by another thread at the call has ended, then collects. Blocks,
  * politely: it yields, then sleeps.
- * Returns VBUF_BUSY iff the calling thread is pinned (or holds a shared pin in any domain), or the
- * system has begun to refuse the barrier.
+ * Returns VBUF_BUSY iff the calling thread is pinned (or holds a shared pin in any domain) or inside a
+ * reclaim function, or the system has begun to refuse the barrier.
  */
 VBUF_API enum vbuf_status ebr_synchronize(struct ebr_domain *domain);
 

@@ -10,6 +10,7 @@
  *                No call aborts, exits or prints. Misuse that is cheap to see returns VBUF_INVALID;
  *                the rest asserts in a library built with VBUF_DEBUG and is undefined otherwise.
  *   Reason       after VBUF_NOMEM, errno holds what the system said. Otherwise errno is unspecified.
+ *                Of what was refused, part may stay committed, and is used by a later try.
  *   Options      an options struct is zero-initialisable: 0 or NULL in a field means its default.
  *   Sizes        bytes, unless the name says elements, slots or values.
  *   Time         int64_t nanoseconds; -1 is for ever.

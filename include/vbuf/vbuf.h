@@ -18,7 +18,7 @@
 VBUF_BEGIN_DECLS
 
 /*
- * Asked before `bytes` more bytes are committed, on the thread that needs them; may run on several
+ * Asked before `bytes` more bytes, a multiple of the page size, are committed, on the thread that needs them; may run on several
  * threads at once. Returns true to allow. May be asked again for bytes it allowed before, when the
  * system then refused them, or when two threads raced to commit the same range. Must not call back
  * into the object.
@@ -81,6 +81,13 @@ VBUF_API enum vbuf_status vbuf_append(struct vbuf *buffer, const void *bytes, si
  * refuses (errno ENOMEM for the hook).
  */
 VBUF_API enum vbuf_status vbuf_commit(struct vbuf *buffer, size_t offset, size_t length);
+
+/*
+ * The same for two ranges, the first first; on_commit is asked once, for both. When the second is
+ * refused, the first stays committed.
+ */
+VBUF_API enum vbuf_status vbuf_commit_two(struct vbuf *buffer, size_t offset, size_t length,
+                                          size_t second_offset, size_t second_length);
 
 VBUF_END_DECLS
 

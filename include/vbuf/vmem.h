@@ -98,7 +98,8 @@ VBUF_API enum vbuf_status vmem_prefault(struct vmem *vm, size_t offset, size_t l
 
 /*
  * How many bytes of the pages that [offset, offset + length) touches are in physical memory.
- * Returns VBUF_INVALID iff the range leaves the reservation or resident is NULL.
+ * Returns VBUF_INVALID iff the range leaves the reservation or resident is NULL; VBUF_NOMEM iff the
+ * system does not tell.
  */
 VBUF_API enum vbuf_status vmem_resident(const struct vmem *vm, size_t offset, size_t length,
                                         size_t *resident);
