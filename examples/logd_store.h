@@ -1,0 +1,80 @@
+/*
+ * logd_store.h - keys, and the log behind each: any number of threads append and read.
+ *
+ * A log is a cvec of records, a record a place in some worker's bytes. Both grow in place, so
+ * neither a record nor what it points to ever moves: whoever has seen one may read it for the
+ * store's life.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef LOGD_STORE_H
+#define LOGD_STORE_H
+
+#include <cvec/cvec.h>
+#include <vbuf/atomic.h>
+#include <vbuf/vbuf.h>
+
+#include "logd_bytes.h"
+
+/* A record is the text of its bytes: whole when it can be seen, and the same for ever. */
+CVEC_DEFINE(records, struct text)
+
+/*
+ * Fixed when it is published, but for the records. Lives in the bytes of the worker that made it.
+ */
+struct log {
+    struct records records;
+    struct log *next; /* in its bucket */
+    uint64_t hash;
+    size_t name_len;
+    char name[];
+};
+
+struct store {
+    size_t max_keys;
+    size_t max_log_len;
+    size_t buckets; /* a power of two */
+    struct vbuf_atomic_pointer *heads;
+    struct vbuf_atomic_u64 keys;
+};
+
+/* One thread's way to append: its bytes, to which only it adds. */
+struct appender {
+    struct store *store;
+    struct vbuf bytes;
+    struct vbuf_atomic_u64 stored; /* bytes in use; its owner writes, INFO reads */
+};
+
+/* VBUF_NOMEM iff there is no memory. */
+enum vbuf_status store_init(struct store *store, size_t max_keys, size_t max_log_len);
+
+/* Needs exclusive access, and comes before the appenders are freed: logs live in their bytes. */
+void store_destroy(struct store *store);
+
+/* At most max_bytes are stored through it. VBUF_NOMEM iff there is no address space for them. */
+enum vbuf_status appender_init(struct appender *appender, struct store *store, size_t max_bytes);
+void appender_destroy(struct appender *appender);
+
+/* The log of that name, or NULL. Any thread; lock-free. */
+struct log *store_find(const struct store *store, struct text name);
+
+/*
+ * The log of that name, made if need be.
+ * Returns VBUF_FULL iff there are max_keys others; VBUF_NOMEM iff memory is refused. When several
+ * threads race for the last keys, one may be refused a key that another is just making.
+ */
+enum vbuf_status store_open(struct appender *appender, struct text name, struct log **log);
+
+/*
+ * Appends copies of all values as consecutive records, or of none; *first is the index of the
+ * first. The values are scratch: afterwards they may name the stored copies. Returns VBUF_FULL iff
+ * the log has no room for them; VBUF_NOMEM iff the store has none.
+ */
+enum vbuf_status log_append(struct log *log, struct appender *appender, struct text *values,
+                            size_t count, size_t *first);
+
+/* Calls visit for each log, in no order; those made meanwhile may be left out. */
+void store_each(const struct store *store, void (*visit)(void *context, struct log *log),
+                void *context);
+
+#endif
