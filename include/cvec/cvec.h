@@ -233,7 +233,8 @@ VBUF_API enum vbuf_status cvec_stats(struct cvec *vector, struct cvec_report *st
         const T *data;                                                                             \
         size_t count;                                                                              \
     };                                                                                             \
-    static inline enum vbuf_status name##_create(struct name *v, const struct cvec_options *given) \
+    VBUF_UNUSED static inline enum vbuf_status name##_create(struct name *v,                       \
+                                                             const struct cvec_options *given)     \
     {                                                                                              \
         struct cvec_options options = {0, 0, 0, 0, NULL, NULL};                                    \
         if (given != NULL)                                                                         \
@@ -242,12 +243,12 @@ VBUF_API enum vbuf_status cvec_stats(struct cvec *vector, struct cvec_report *st
         options.element_align = CVEC_ALIGNOF_(T);                                                  \
         return cvec_create(&v->vector, &options);                                                  \
     }                                                                                              \
-    static inline void name##_destroy(struct name *v)                                              \
+    VBUF_UNUSED static inline void name##_destroy(struct name *v)                                  \
     {                                                                                              \
         cvec_destroy(v->vector);                                                                   \
         v->vector = NULL;                                                                          \
     }                                                                                              \
-    static inline enum vbuf_status name##_push(struct name *v, T value, size_t *index)             \
+    VBUF_UNUSED static inline enum vbuf_status name##_push(struct name *v, T value, size_t *index) \
     {                                                                                              \
         size_t claimed;                                                                            \
         enum vbuf_status status = cvec_claim_one_(v->vector, &claimed);                            \
@@ -259,28 +260,28 @@ VBUF_API enum vbuf_status cvec_stats(struct cvec *vector, struct cvec_report *st
             *index = claimed;                                                                      \
         return VBUF_OK;                                                                            \
     }                                                                                              \
-    static inline enum vbuf_status name##_extend(struct name *v, const T *values, size_t count,    \
-                                                 size_t *first)                                    \
+    VBUF_UNUSED static inline enum vbuf_status name##_extend(struct name *v, const T *values,      \
+                                                             size_t count, size_t *first)          \
     {                                                                                              \
         return cvec_extend(v->vector, values, count, first);                                       \
     }                                                                                              \
-    static inline T *name##_get(const struct name *v, size_t index)                                \
+    VBUF_UNUSED static inline T *name##_get(const struct name *v, size_t index)                    \
     {                                                                                              \
         if (VBUF_LIKELY(index < vbuf_u64_load_acquire(&v->vector->watermark_)))                    \
             return (T *)(void *)v->vector->elements + index;                                       \
         return (T *)cvec_get_unsettled_(v->vector, index, sizeof(T));                              \
     }                                                                                              \
-    static inline struct name##_slice name##_snapshot(struct name *v)                              \
+    VBUF_UNUSED static inline struct name##_slice name##_snapshot(struct name *v)                  \
     {                                                                                              \
         struct cvec_slice slice = cvec_snapshot(v->vector);                                        \
         struct name##_slice typed = {(const T *)slice.data, slice.count};                          \
         return typed;                                                                              \
     }                                                                                              \
-    static inline size_t name##_len(struct name *v)                                                \
+    VBUF_UNUSED static inline size_t name##_len(struct name *v)                                    \
     {                                                                                              \
         return cvec_len(v->vector);                                                                \
     }                                                                                              \
-    static inline enum vbuf_status name##_reserve(struct name *v, size_t capacity)                 \
+    VBUF_UNUSED static inline enum vbuf_status name##_reserve(struct name *v, size_t capacity)     \
     {                                                                                              \
         return cvec_reserve(v->vector, capacity);                                                  \
     }

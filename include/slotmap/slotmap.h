@@ -478,8 +478,8 @@ VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *hand
         name##_value_offset_ = SLOTMAP_VALUE_OFFSET_(SLOTMAP_ALIGNOF_(T)),                         \
         name##_slot_size_ = SLOTMAP_SLOT_SIZE_(sizeof(T), SLOTMAP_ALIGNOF_(T))                     \
     };                                                                                             \
-    static inline enum vbuf_status name##_create(struct name *m,                                   \
-                                                 const struct slotmap_options *given)              \
+    VBUF_UNUSED static inline enum vbuf_status name##_create(struct name *m,                       \
+                                                             const struct slotmap_options *given)  \
     {                                                                                              \
         struct slotmap_options options;                                                            \
         memset(&options, 0, sizeof options);                                                       \
@@ -489,20 +489,21 @@ VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *hand
         options.value_align = SLOTMAP_ALIGNOF_(T);                                                 \
         return slotmap_create(&m->map, &options);                                                  \
     }                                                                                              \
-    static inline void name##_destroy(struct name *m)                                              \
+    VBUF_UNUSED static inline void name##_destroy(struct name *m)                                  \
     {                                                                                              \
         slotmap_destroy(m->map);                                                                   \
         m->map = NULL;                                                                             \
     }                                                                                              \
-    static inline void name##_pin(struct name *m)                                                  \
+    VBUF_UNUSED static inline void name##_pin(struct name *m)                                      \
     {                                                                                              \
         slotmap_pin(m->map);                                                                       \
     }                                                                                              \
-    static inline void name##_unpin(struct name *m)                                                \
+    VBUF_UNUSED static inline void name##_unpin(struct name *m)                                    \
     {                                                                                              \
         slotmap_unpin(m->map);                                                                     \
     }                                                                                              \
-    static inline enum vbuf_status name##_insert(struct name *m, T value, name##_handle *handle)   \
+    VBUF_UNUSED static inline enum vbuf_status name##_insert(struct name *m, T value,              \
+                                                             name##_handle *handle)                \
     {                                                                                              \
         struct slotmap_claim_ claim;                                                               \
         enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);          \
@@ -514,19 +515,19 @@ VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *hand
             handle->bits = bits;                                                                   \
         return VBUF_OK;                                                                            \
     }                                                                                              \
-    static inline T *name##_get(const struct name *m, name##_handle handle)                        \
+    VBUF_UNUSED static inline T *name##_get(const struct name *m, name##_handle handle)            \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
         if (!slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot))                         \
             return NULL;                                                                           \
         return (T *)(void *)((unsigned char *)slot + name##_value_offset_);                        \
     }                                                                                              \
-    static inline bool name##_contains(const struct name *m, name##_handle handle)                 \
+    VBUF_UNUSED static inline bool name##_contains(const struct name *m, name##_handle handle)     \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
         return slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                       \
     }                                                                                              \
-    static inline enum vbuf_status name##_remove(struct name *m, name##_handle handle)             \
+    VBUF_UNUSED static inline enum vbuf_status name##_remove(struct name *m, name##_handle handle) \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
         enum vbuf_status status = slotmap_unlink_(m->map, handle.bits, name##_slot_size_, &slot);  \
@@ -534,7 +535,7 @@ VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *hand
             slotmap_bury_(m->map, slot, (uint32_t)handle.bits);                                    \
         return status;                                                                             \
     }                                                                                              \
-    static inline T *name##_next(struct slotmap_iter *iter, name##_handle *handle)                 \
+    VBUF_UNUSED static inline T *name##_next(struct slotmap_iter *iter, name##_handle *handle)     \
     {                                                                                              \
         slotmap_handle untyped;                                                                    \
         T *value = (T *)slotmap_iter_next(iter, &untyped);                                         \

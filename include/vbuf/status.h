@@ -37,6 +37,9 @@
 /* The library is compiled with hidden visibility; what is public says so. */
 #define VBUF_API __attribute__((visibility("default")))
 
+/* What the typed macros define in a user's file need not all be used there. */
+#define VBUF_UNUSED __attribute__((unused))
+
 #define VBUF_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define VBUF_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
