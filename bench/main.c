@@ -195,7 +195,7 @@ int main(int argc, char **argv)
     struct bench_settings settings = {
         .quick = arguments.quick,
         .rounds = arguments.quick ? 5 : 15,
-        .round_ns = arguments.quick ? 5e6 : 20e6,
+        .round_ns = arguments.quick ? 5e6 : 10e6,
         .cores = cores > 0 ? (unsigned)cores : 1,
     };
     struct bench_results results = {NULL, 0};

@@ -305,8 +305,8 @@ static void measure_time(const struct bench_case *of, struct bench_shape shape,
     struct member members[BENCH_MAX_THREADS];
     struct team *team = bench_alloc(sizeof *team);
     team->threads = shape.threads;
-    /* Where threads take turns on a core, a round must outlast many turns. */
-    double crowd = shape.threads > settings->cores ? (double)shape.threads / settings->cores : 1;
+    /* Where threads take turns on a core, a round must outlast a few turns. */
+    double crowd = shape.threads > settings->cores ? 2 : 1;
     double target = settings->round_ns * crowd;
     for (unsigned i = 0; i < count; i++)
         entries[i].state = entries[i].impl->create(&shape);

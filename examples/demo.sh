@@ -270,6 +270,21 @@ show_handles() {
         }')"
 }
 
+# --- the containers ------------------------------------------------------------------------------
+
+# Loses nothing, so a machine too slow for it does not fail the demo.
+show_benchmark() {
+    local status
+    [ -x "$build/bench/vbuf_bench" ] || { say "no vbuf_bench: no benchmark table"; return; }
+    say ""
+    say 'the containers; "/ raw" is the ratio to the limit'
+    timeout 35 "$build/bench/vbuf_bench" --quick --threads 1,2
+    status=$?
+    say ""
+    [ "$status" -ne 124 ] || say "vbuf_bench takes too long on this machine: no benchmark table"
+    [ "$status" -eq 0 ] || [ "$status" -eq 124 ] || failed=yes
+}
+
 # --- all of it -----------------------------------------------------------------------------------
 
 failed=
@@ -280,12 +295,6 @@ prove
 show_handles
 stop_logd
 
-if [ -z "$short" ] && [ -x "$build/bench/vbuf_bench" ]; then
-    say ""
-    say "the containers, nanoseconds; \"/ raw\" is the ratio to the limit (./dev bench shows more)"
-    timeout 40 "$build/bench/vbuf_bench" --quick --threads 1,2 || failed=yes
-    say ""
-fi
-
-[ -z "$failed" ] || die "FAILED"
-say "demo: nothing was lost"
+[ -n "$short" ] || show_benchmark
+[ -z "$failed" ] || die "FAILED: $(head -n 1 "$scratch/verdict")"
+say "demo: $(head -n 1 "$scratch/verdict")"

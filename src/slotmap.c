@@ -364,23 +364,6 @@ struct slotmap_iter slotmap_iter_begin(struct slotmap *map)
     return iter;
 }
 
-void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *handle)
-{
-    const struct slotmap *map = iter->map;
-    while (iter->index < iter->end) {
-        uint32_t index = iter->index++;
-        struct slotmap_slot_ *slot = slotmap_slot_at_(map, index, map->slot_size_);
-        /* Pairs with slotmap_publish_. */
-        uint32_t generation = vbuf_u32_load_acquire(&slot->generation);
-        if (!(generation & 1))
-            continue;
-        if (handle != NULL)
-            handle->bits = (uint64_t)generation << 32 | index;
-        return (unsigned char *)slot + map->value_offset_;
-    }
-    return NULL;
-}
-
 /* Sums over parts. Removed first: what is missed of inserted can then not make the length negative. */
 static void count_values(const struct map *map, uint64_t *inserted, uint64_t *removed)
 {

@@ -151,6 +151,15 @@ VBUF_API enum vbuf_status cvec_push(struct cvec *vector, const void *element, si
 VBUF_API enum vbuf_status cvec_extend(struct cvec *vector, const void *elements, size_t count,
                                       size_t *first);
 
+/* Where element `index` is. Said not to be NULL, or callers that check would check again. */
+static inline void *cvec_at_(const struct cvec *vector, size_t index, size_t element_size)
+{
+    void *at = vector->elements + index * element_size;
+    if (at == NULL)
+        __builtin_unreachable();
+    return at;
+}
+
 /* The slow half of cvec_get: `index` is not below the watermark. */
 static inline void *cvec_get_unsettled_(const struct cvec *vector, size_t index,
                                         size_t element_size)
@@ -161,7 +170,7 @@ static inline void *cvec_get_unsettled_(const struct cvec *vector, size_t index,
     /* Pairs with the release in cvec_publish_one_. */
     if (!vbuf_u8_load_acquire(vector->ready_ - 1 - (ptrdiff_t)index))
         return NULL;
-    return vector->elements + index * element_size;
+    return cvec_at_(vector, index, element_size);
 }
 
 /*
@@ -174,7 +183,7 @@ static inline void *cvec_get(const struct cvec *vector, size_t index)
 {
     /* Pairs with the release CAS in cvec_snapshot, which had acquired every byte below. */
     if (VBUF_LIKELY(index < vbuf_u64_load_acquire(&vector->watermark_)))
-        return vector->elements + index * vector->element_size;
+        return cvec_at_(vector, index, vector->element_size);
     return cvec_get_unsettled_(vector, index, vector->element_size);
 }
 
@@ -268,7 +277,7 @@ VBUF_API enum vbuf_status cvec_stats(struct cvec *vector, struct cvec_report *st
     VBUF_UNUSED static inline T *name##_get(const struct name *v, size_t index)                    \
     {                                                                                              \
         if (VBUF_LIKELY(index < vbuf_u64_load_acquire(&v->vector->watermark_)))                    \
-            return (T *)(void *)v->vector->elements + index;                                       \
+            return (T *)cvec_at_(v->vector, index, sizeof(T));                                     \
         return (T *)cvec_get_unsettled_(v->vector, index, sizeof(T));                              \
     }                                                                                              \
     VBUF_UNUSED static inline struct name##_slice name##_snapshot(struct name *v)                  \

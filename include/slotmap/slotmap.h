@@ -158,7 +158,8 @@ VBUF_API void slotmap_bury_slow_(struct slotmap *map,
 VBUF_API void slotmap_orphan_(struct slotmap *map, uint32_t index);
 
 /* The calling thread's part; false when it has none yet, or gets none. */
-static inline bool slotmap_thread_of_(const struct slotmap *map, struct slotmap_thread_ **thread)
+VBUF_ALWAYS_INLINE bool slotmap_thread_of_(const struct slotmap *map,
+                                           struct slotmap_thread_ **thread)
 {
     uint32_t id = vbuf_self_.id; /* 0, no id, wraps to the largest number */
     /* Relaxed: this thread raised the limit past its own id itself, or took the id from who did. */
@@ -176,8 +177,8 @@ static inline struct slotmap_slot_ *slotmap_slot_at_(const struct slotmap *map, 
 }
 
 /* The slot that lives under exactly these bits; false: none does. Any bits are safe. */
-static inline bool slotmap_find_(const struct slotmap *map, uint64_t bits, size_t slot_size,
-                                 struct slotmap_slot_ **slot)
+VBUF_ALWAYS_INLINE bool slotmap_find_(const struct slotmap *map, uint64_t bits, size_t slot_size,
+                                      struct slotmap_slot_ **slot)
 {
     uint32_t index = (uint32_t)bits;
     uint32_t generation = (uint32_t)(bits >> 32);
@@ -194,7 +195,7 @@ static inline bool slotmap_find_(const struct slotmap *map, uint64_t bits, size_
  * be left alone. Owner and taker are a pair over the asymmetric fence: store busy, light fence, load
  * frozen here; store frozen, heavy fence, load busy there (take_over in slotmap_slots.c).
  */
-static inline bool slotmap_enter_(const struct slotmap *map, struct slotmap_thread_ *thread)
+VBUF_ALWAYS_INLINE bool slotmap_enter_(const struct slotmap *map, struct slotmap_thread_ *thread)
 {
     vbuf_u32_store_relaxed(&thread->busy, 1); /* relaxed: the fence orders it */
     if (map->full_fence_)
@@ -216,8 +217,8 @@ static inline void slotmap_leave_(struct slotmap_thread_ *thread)
  * The fence in slotmap_enter_ is this pair's light side as well: store inserted, light fence, load
  * granted here; CAS granted, heavy fence, load inserted there (take_back in slotmap_room.c).
  */
-static inline enum vbuf_status slotmap_claim_slot_(struct slotmap *map, size_t slot_size,
-                                                   struct slotmap_claim_ *claim)
+VBUF_ALWAYS_INLINE enum vbuf_status slotmap_claim_slot_(struct slotmap *map, size_t slot_size,
+                                                        struct slotmap_claim_ *claim)
 {
     struct slotmap_thread_ *thread;
     if (VBUF_UNLIKELY(!slotmap_thread_of_(map, &thread)))
@@ -248,7 +249,7 @@ static inline enum vbuf_status slotmap_claim_slot_(struct slotmap *map, size_t s
 }
 
 /* Makes a claimed slot, its value written, live; gives its handle's bits. */
-static inline uint64_t slotmap_publish_(const struct slotmap_claim_ *claim)
+VBUF_ALWAYS_INLINE uint64_t slotmap_publish_(const struct slotmap_claim_ *claim)
 {
     uint32_t live = claim->generation + 1;
     /* Pairs with the acquire in slotmap_find_. */
@@ -257,8 +258,9 @@ static inline uint64_t slotmap_publish_(const struct slotmap_claim_ *claim)
 }
 
 /* Unlinks what lives under these bits: VBUF_OK for exactly one caller a life (S2). */
-static inline enum vbuf_status slotmap_unlink_(struct slotmap *map, uint64_t bits, size_t slot_size,
-                                               struct slotmap_slot_ **unlinked)
+VBUF_ALWAYS_INLINE enum vbuf_status slotmap_unlink_(struct slotmap *map, uint64_t bits,
+                                                    size_t slot_size,
+                                                    struct slotmap_slot_ **unlinked)
 {
     struct slotmap_slot_ *slot;
     if (!slotmap_find_(map, bits, slot_size, &slot))
@@ -272,8 +274,8 @@ static inline enum vbuf_status slotmap_unlink_(struct slotmap *map, uint64_t bit
 }
 
 /* Puts an unlinked slot on a thread's open batch; true: it is time to turn over. Entered. */
-static inline bool slotmap_bury_into_(struct slotmap_thread_ *thread, struct slotmap_slot_ *slot,
-                                      uint32_t index)
+VBUF_ALWAYS_INLINE bool slotmap_bury_into_(struct slotmap_thread_ *thread,
+                                           struct slotmap_slot_ *slot, uint32_t index)
 {
     /* Relaxed: the slot belongs to the batch until it is reclaimed. */
     vbuf_u32_store_relaxed(&slot->link, thread->open_first);
@@ -284,7 +286,8 @@ static inline bool slotmap_bury_into_(struct slotmap_thread_ *thread, struct slo
 }
 
 /* Hands an unlinked slot to limbo. */
-static inline void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ *slot, uint32_t index)
+VBUF_ALWAYS_INLINE void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ *slot,
+                                      uint32_t index)
 {
     struct slotmap_thread_ *thread;
     if (VBUF_UNLIKELY(!slotmap_thread_of_(map, &thread))) {
@@ -435,13 +438,36 @@ struct slotmap_iter {
 /* Starts an iteration over what is live now. Sees what the calling thread has inserted. Wait-free. */
 VBUF_API struct slotmap_iter slotmap_iter_begin(struct slotmap *map);
 
+VBUF_ALWAYS_INLINE void *slotmap_iter_next_(struct slotmap_iter *iter, uint64_t *bits,
+                                            size_t slot_size, size_t value_offset)
+{
+    while (iter->index < iter->end) {
+        uint32_t index = iter->index++;
+        struct slotmap_slot_ *slot = slotmap_slot_at_(iter->map, index, slot_size);
+        /* Pairs with slotmap_publish_. */
+        uint32_t generation = vbuf_u32_load_acquire(&slot->generation);
+        if (!(generation & 1))
+            continue;
+        *bits = (uint64_t)generation << 32 | index;
+        return (unsigned char *)slot + value_offset;
+    }
+    return NULL;
+}
+
 /*
- * The next live value, or NULL at the end; its handle in *handle, which may be NULL. The caller
- * must be pinned; the pointer is valid until it unpins. Unpinning between calls is fine. Values
- * inserted or removed meanwhile may be visited or not; none is visited twice (S7).
+ * The next live value, or NULL at the end; its handle in *handle, which may be NULL. The caller must be
+ * pinned; the pointer is valid until it unpins. Unpinning between calls is fine.
+ * Values inserted or removed meanwhile may be visited or not; none is visited twice (S7).
  * Any thread. Wait-free: bounded by the slots made so far.
  */
-VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *handle);
+static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *handle)
+{
+    uint64_t bits;
+    void *value = slotmap_iter_next_(iter, &bits, iter->map->slot_size_, iter->map->value_offset_);
+    if (value != NULL && handle != NULL)
+        handle->bits = bits;
+    return value;
+}
 
 /*
  * SLOTMAP_DEFINE(users, struct user) makes a typed map with a handle type of its own, inlined:
@@ -502,8 +528,8 @@ VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *hand
     {                                                                                              \
         slotmap_unpin(m->map);                                                                     \
     }                                                                                              \
-    VBUF_UNUSED static inline enum vbuf_status name##_insert(struct name *m, T value,              \
-                                                             name##_handle *handle)                \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_insert(struct name *m, T value,         \
+                                                                  name##_handle *handle)           \
     {                                                                                              \
         struct slotmap_claim_ claim;                                                               \
         enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);          \
@@ -515,19 +541,21 @@ VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *hand
             handle->bits = bits;                                                                   \
         return VBUF_OK;                                                                            \
     }                                                                                              \
-    VBUF_UNUSED static inline T *name##_get(const struct name *m, name##_handle handle)            \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE T *name##_get(const struct name *m, name##_handle handle)       \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
         if (!slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot))                         \
             return NULL;                                                                           \
         return (T *)(void *)((unsigned char *)slot + name##_value_offset_);                        \
     }                                                                                              \
-    VBUF_UNUSED static inline bool name##_contains(const struct name *m, name##_handle handle)     \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE bool name##_contains(const struct name *m,                      \
+                                                        name##_handle handle)                      \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
         return slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                       \
     }                                                                                              \
-    VBUF_UNUSED static inline enum vbuf_status name##_remove(struct name *m, name##_handle handle) \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_remove(struct name *m,                  \
+                                                                  name##_handle handle)            \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
         enum vbuf_status status = slotmap_unlink_(m->map, handle.bits, name##_slot_size_, &slot);  \
@@ -535,12 +563,13 @@ VBUF_API void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle *hand
             slotmap_bury_(m->map, slot, (uint32_t)handle.bits);                                    \
         return status;                                                                             \
     }                                                                                              \
-    VBUF_UNUSED static inline T *name##_next(struct slotmap_iter *iter, name##_handle *handle)     \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE T *name##_next(struct slotmap_iter *iter,                       \
+                                                  name##_handle *handle)                           \
     {                                                                                              \
-        slotmap_handle untyped;                                                                    \
-        T *value = (T *)slotmap_iter_next(iter, &untyped);                                         \
+        uint64_t bits;                                                                             \
+        T *value = (T *)slotmap_iter_next_(iter, &bits, name##_slot_size_, name##_value_offset_);  \
         if (value != NULL && handle != NULL)                                                       \
-            handle->bits = untyped.bits;                                                           \
+            handle->bits = bits;                                                                   \
         return value;                                                                              \
     }
 

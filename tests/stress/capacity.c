@@ -1,5 +1,5 @@
 /*
- * capacity.c - S5: max_len live values always fit, and never one more.
+ * capacity.c - S5 and S9: max_len live values always fit, and never one more.
  *
  * Maps of one to two hundred values and threads that want more than that, or nearly as much, or together
  * less. Two bounds, both on the safe side, frame what is live: `below` counts a value from after its
@@ -7,7 +7,7 @@
  * after the remove, so insert may say VBUF_FULL only if that one reached max_len during the call.
  *
  * In the end half of the threads exit and the others go to sleep, all of them with slots and room of
- * their own; then max_len values must fit all the same.
+ * their own; then a collect must find all that was removed, and max_len values must fit all the same.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -21,7 +21,7 @@ struct capacity_run {
     struct slotmap *map;
     size_t max_len;
     unsigned hold; /* how many values a thread keeps at most */
-    bool scarce;   /* the threads together want more than fits */
+    bool collects; /* before the last fill */
     int64_t until;
     struct vbuf_atomic_u64 below;   /* live at least */
     struct vbuf_atomic_u64 started; /* inserts begun */
@@ -133,6 +133,17 @@ static void use_and_sleep(struct stress_thread *self)
     }
 }
 
+/* The others sleep, or have exited: what they removed does not wait for them (S9). */
+static void collect_all(struct capacity_run *run)
+{
+    struct slotmap_report stats;
+    slotmap_collect(run->map);
+    slotmap_stats(run->map, &stats);
+    STRESS_CHECK(stats.limbo == 0 && stats.len == 0,
+                 "others sleep, and %zu values are live, %zu in limbo after a collect", stats.len,
+                 stats.limbo);
+}
+
 /* Fills the map from empty, whatever others cache; `last` is a handle that lives. */
 static void fill(struct capacity_run *run, slotmap_handle *last)
 {
@@ -160,6 +171,8 @@ static void run_threads(struct capacity_run *run, unsigned leaving, unsigned sta
     pthread_barrier_wait(&run->everybody);
     pthread_barrier_wait(&run->everybody);
     stress_crew_join(&leavers);
+    if (run->collects && !stress_failed())
+        collect_all(run);
     fill(run, &last);
     pthread_barrier_wait(&run->sleepers);
     pthread_barrier_wait(&run->sleepers);
@@ -197,6 +210,7 @@ static void one_map(struct check_rng *rng, uint64_t totals[2])
     run = (struct capacity_run){0};
     unsigned threads = stress_threads(2 + (unsigned)stress_below(rng, 11), 2);
     choose(&run, rng, threads);
+    run.collects = stress_chance(rng, 2);
     run.until = stress_now() + 20000000 + (int64_t)stress_below(rng, 100000000);
     struct slotmap_options options = {.value_size = sizeof(uint64_t),
                                       .max_len = run.max_len,

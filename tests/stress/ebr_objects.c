@@ -345,21 +345,12 @@ static void part_roles(uint32_t max_threads, double share)
 
 /* ---- the late store ----------------------------------------------------------------------------------- */
 
-enum { COLD_LINES = 1 << 17, STORES_AHEAD = 48 };
-
-struct late_run {
-    struct object_run *objects;
-    struct vbuf_atomic_u64 *cold; /* a word a cache line */
-};
-
 static void pin_late(struct stress_thread *self)
 {
-    struct late_run *late = self->context;
-    struct object_run *run = late->objects;
+    struct object_run *run = self->context;
     while (stress_going()) {
         for (unsigned i = 0; i < 256; i++) {
-            for (unsigned j = 0; j < STORES_AHEAD; j++)
-                vbuf_u64_store_relaxed(&late->cold[stress_below(&self->rng, COLD_LINES) * 8], i);
+            stress_delay_stores(&self->rng);
             ebr_pin(run->domain);
             struct object *object = vbuf_pointer_load_acquire(&run->board[0]);
             uint64_t id = object->value.id;
@@ -376,8 +367,7 @@ static void pin_late(struct stress_thread *self)
 
 static void swap_at_once(struct stress_thread *self)
 {
-    struct late_run *late = self->context;
-    struct object_run *run = late->objects;
+    struct object_run *run = self->context;
     while (stress_going()) {
         for (unsigned i = 0; i < 256; i++) {
             struct object *object = make_object(run);
@@ -393,15 +383,13 @@ static void part_late_store(double share)
 {
     static struct object_run run;
     static struct stress_crew swapping;
-    struct late_run late = {&run, calloc(COLD_LINES, 64)};
-    if (late.cold == NULL || !open_run(&run, 0))
-        abort();
+    if (!open_run(&run, 0))
+        return;
     stress_part(share);
-    stress_crew_start(&swapping, 1, swap_at_once, &late);
-    stress_run(1, pin_late, &late);
+    stress_crew_start(&swapping, 1, swap_at_once, &run);
+    stress_run(1, pin_late, &run);
     stress_crew_join(&swapping);
     close_run(&run);
-    free(late.cold);
 }
 
 void stress_ebr_objects(void)

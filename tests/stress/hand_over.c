@@ -67,6 +67,8 @@ static void insert_values(struct belt_run *run, struct check_rng *rng)
     unsigned waited = 0;
     while (stress_going() && stress_ledger_draw(&run->values, &id)) {
         stress_value_make(&value, id);
+        if (stress_chance(rng, 16))
+            stress_delay_stores(rng);
         enum vbuf_status status = slotmap_insert(run->map, &value, &handle);
         if (status == VBUF_OK) {
             waited = 0;
@@ -85,7 +87,7 @@ static void insert_values(struct belt_run *run, struct check_rng *rng)
     vbuf_u32_fetch_add_relaxed(&run->inserting, UINT32_MAX);
 }
 
-static void remove_value(struct belt_run *run, slotmap_handle handle)
+static void remove_value(struct belt_run *run, struct check_rng *rng, slotmap_handle handle)
 {
     slotmap_pin(run->map);
     const struct stress_value *value = slotmap_get(run->map, handle);
@@ -99,6 +101,8 @@ static void remove_value(struct belt_run *run, slotmap_handle handle)
     slotmap_unpin(run->map);
     give_up_ownership(run, handle, id);
     stress_ledger_wanted(&run->values, id);
+    if (stress_chance(rng, 16))
+        stress_delay_stores(rng);
     if (STRESS_CHECK(slotmap_remove(run->map, handle, NULL) == VBUF_OK, "%" PRIx64 " was lost",
                      handle.bits))
         stress_ledger_removed(&run->values, id);
@@ -116,7 +120,7 @@ static void remove_values(struct belt_run *run, struct check_rng *rng)
             uint64_t bits = vbuf_u64_load_relaxed(place);
             if (bits == 0 || !vbuf_u64_cas_acquire(place, &bits, 0))
                 continue;
-            remove_value(run, (slotmap_handle){bits});
+            remove_value(run, rng, (slotmap_handle){bits});
             more = found = true;
         }
         if (!found)

@@ -39,7 +39,7 @@ static const struct stress_case cases[] = {
     {"commit-fail", "memory refused in the middle of pushes and inserts (C5 S6)", stress_commit_fail,
      false},
     {"cvec-mixed", "push, extend, reserve, get, snapshot at once (C1-C6)", stress_cvec_mixed, false},
-    {"capacity", "many threads at the limit of a tiny map (S5)", stress_capacity, false},
+    {"capacity", "many threads at the limit of a tiny map (S5 S9)", stress_capacity, false},
     {"ebr-objects", "pins, nested, repeated, too many, against retire (E1 E3)", stress_ebr_objects,
      false},
     {"hand-over", "slots go from threads that insert to threads that remove (S1 S2 S6)",

@@ -137,6 +137,12 @@ void stress_disturb(struct check_rng *rng);
 void stress_sleep(int64_t nanoseconds);
 
 /*
+ * Fills the processor's store buffer with stores to cold lines, so that the next store is seen late by
+ * others. Where the library relies on a heavy fence for that, a missing one shows.
+ */
+void stress_delay_stores(struct check_rng *rng);
+
+/*
  * For loops that wait until something that must happen has: `round` starts at 0. False after about ten
  * seconds: then it is time to report.
  */
@@ -232,7 +238,7 @@ void stress_ledger_ending(struct stress_ledger *ledger);
 /* A map's destructor; its context is the ledger. Checks the value, tells the ledger, poisons the value. */
 void stress_destroy_value(void *ledger, void *value);
 
-/* How many destructors this thread has run: at most 64 may run inside one insert or remove. */
+/* How many destructors this thread has run: at most 128 may run inside one insert or remove. */
 extern __thread uint64_t stress_destroyed_here;
 
 /* ---- what goes into a vector ------------------------------------------------------------------------ */

@@ -33,6 +33,16 @@ void stress_disturb(struct check_rng *rng)
         stress_sleep((int64_t)stress_below(rng, 100000));
 }
 
+void stress_delay_stores(struct check_rng *rng)
+{
+    enum { LINES = 1 << 17, STORES = 48 };
+    static struct {
+        struct vbuf_atomic_u64 word __attribute__((aligned(64)));
+    } cold[LINES]; /* more than a processor's own cache */
+    for (unsigned i = 0; i < STORES; i++)
+        vbuf_u64_store_relaxed(&cold[stress_below(rng, LINES)].word, i);
+}
+
 bool stress_wait(unsigned *round)
 {
     if (++*round < 64)

@@ -180,6 +180,8 @@ TEST(cvec, a_full_vector_stays_exact_however_often_it_is_pushed)
         REQUIRE(CHECK_STATUS(VBUF_FULL, cvec_push(v, &value, NULL)));
     CHECK_EQ(cvec_claimed(v), 10);
     CHECK_EQ(cvec_snapshot(v).count, 10);
+    /* Nor may what was refused add up: the index has 48 bits. */
+    CHECK_EQ(vbuf_u64_load_relaxed(&v->len_) & CVEC_INDEX_MASK_, 10);
     CHECK_STATUS(VBUF_FULL, cvec_extend(v, &value, 1, NULL));
     CHECK_STATUS(VBUF_OK, cvec_extend(v, NULL, 0, NULL));
     cvec_destroy(v);

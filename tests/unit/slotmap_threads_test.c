@@ -48,7 +48,7 @@ struct scene {
     struct vbuf_atomic_u64 inserted, removed;
     struct gate done;
     pthread_barrier_t round;
-    struct vbuf_atomic_u32 wins;
+    struct vbuf_atomic_u32 go, wins;
     struct vbuf_atomic_u64 handle;
     bool exit_pinned;
 };
@@ -75,30 +75,42 @@ static void finish(struct scene *s)
     table_destroy(&s->table);
 }
 
-/* All threads remove the same handle at once, again and again. */
+/*
+ * All threads remove the same handles, in the same order, at the same time. They start a round by
+ * spinning: a barrier would wake them one after the other.
+ */
 static void race_to_remove(void *context, unsigned thread)
 {
     struct scene *s = context;
-    for (uint64_t i = 0; i < BUILD_COUNT(3000, 500); i++) {
+    for (uint32_t i = 1; i <= BUILD_COUNT(500u, 100u); i++) {
         if (thread == 0) {
-            table_handle handle = {0};
-            CHECK_STATUS(VBUF_OK, table_insert(&s->table, value_of_key(i), &handle));
-            vbuf_u64_store_relaxed(&s->handle, handle.bits);
+            for (uint32_t k = 0; k < CELLS; k++) {
+                table_handle handle = {0};
+                CHECK_STATUS(VBUF_OK, table_insert(&s->table, value_of_key(k), &handle));
+                vbuf_u64_store_relaxed(&s->cells[k], handle.bits);
+            }
             vbuf_u32_store_relaxed(&s->wins, 0);
-            vbuf_u64_fetch_add_relaxed(&s->inserted, 1);
+            vbuf_u64_fetch_add_relaxed(&s->inserted, CELLS);
+            vbuf_u32_store_release(&s->go, i);
+        }
+        for (unsigned spin = 0; vbuf_u32_load_acquire(&s->go) != i; spin++) {
+            if (spin % 1024 == 1023)
+                sched_yield();
+        }
+        for (uint32_t k = 0; k < CELLS; k++) {
+            table_handle handle = {vbuf_u64_load_relaxed(&s->cells[k])};
+            enum vbuf_status status = table_remove(&s->table, handle);
+            if (status == VBUF_OK)
+                vbuf_u32_fetch_add_relaxed(&s->wins, 1);
+            else
+                CHECK_STATUS(VBUF_STALE, status);
+            CHECK(!table_contains(&s->table, handle)); /* whoever won */
         }
         pthread_barrier_wait(&s->round);
-        table_handle handle = {vbuf_u64_load_relaxed(&s->handle)};
-        enum vbuf_status status = table_remove(&s->table, handle);
-        if (status == VBUF_OK)
-            vbuf_u32_fetch_add_relaxed(&s->wins, 1);
-        else
-            CHECK_STATUS(VBUF_STALE, status);
-        CHECK(!table_contains(&s->table, handle)); /* whoever won */
-        pthread_barrier_wait(&s->round);
-        if (thread == 0)
-            CHECK_EQ(vbuf_u32_load_relaxed(&s->wins), 1);
-        vbuf_u64_fetch_add_relaxed(&s->removed, thread == 0);
+        if (thread == 0) {
+            CHECK_EQ(vbuf_u32_load_relaxed(&s->wins), CELLS);
+            vbuf_u64_fetch_add_relaxed(&s->removed, CELLS);
+        }
     }
 }
 
@@ -106,7 +118,7 @@ TEST(slotmap_threads, S2_of_racing_removes_exactly_one_wins)
 {
     for (uint32_t max_threads = 1; max_threads <= 9; max_threads += 4) {
         struct scene s;
-        setup(&s, 10, max_threads);
+        setup(&s, CELLS, max_threads);
         team_run(THREADS, race_to_remove, &s);
         finish(&s);
     }
