@@ -92,7 +92,7 @@ static uint64_t fill_pages(const struct cvec *vector, uint64_t capacity)
 
 /*
  * Commits elements, then readiness bytes, for [from, to): what `from` elements needed is there. In this
- * order because a refusal comes with the larger part, and leaves nothing behind.
+ * order because a refusal mostly comes with the larger part, and then leaves nothing behind.
  */
 static enum vbuf_status commit_range(struct cvec *vector, uint64_t from, uint64_t to)
 {

@@ -92,10 +92,10 @@ struct record {
     struct vbuf_atomic_u64 system_id;
     struct vbuf_atomic_u64 retired;
     struct vbuf_atomic_u64 reclaimed;
-    /* Owner only; of record 0, which serves all threads without one, whoever has set `reclaiming`. */
+    /* Owner only; of record 0, which serves all threads without one, whoever has set `taken`. */
     struct limbo_chain open;
     struct limbo limbo;
-    struct vbuf_atomic_u32 reclaiming; /* inside a collect: for record 0 a try-lock */
+    struct vbuf_atomic_u32 taken; /* record 0's try-lock; the others have their owner */
 };
 _Static_assert(sizeof(struct record) <= EBR_RECORD_STRIDE_, "a record fits its stride");
 
@@ -105,6 +105,7 @@ struct ebr_domain {
     /* Written by attach, detach and pins without a record. */
     struct vbuf_atomic_u32 registered __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
     struct vbuf_atomic_u32 shared_pins;
+    struct vbuf_atomic_u32 shared_waiting; /* record 0 has something in limbo: a hint */
     struct vbuf_atomic_pointer orphans; /* struct ebr_entry: retired by threads without a record */
     /* Written by advance. */
     struct vbuf_atomic_u64 next_barrier; /* the time the next is due, ns */
@@ -146,12 +147,6 @@ static struct record *own_record(const struct ebr_domain *domain)
 static bool is_pinned(const struct record *own)
 {
     return vbuf_u64_load_relaxed(&own->head.epoch) > EBR_IDLE_;
-}
-
-/* Whether the calling thread, whose record it is, is inside a reclaim function. */
-static bool is_reclaiming(const struct record *own)
-{
-    return vbuf_u32_load_relaxed(&own->reclaiming) != 0;
 }
 
 static uint32_t records_to_scan(const struct ebr_domain *domain)
@@ -309,7 +304,9 @@ static size_t reclaim_ready(struct record *record, size_t most)
         ready->first = (uintptr_t)entry->next;
         if (--ready->count == 0)
             ready->first = ready->last = 0;
+        vbuf_self_.reclaiming++;
         entry->reclaim(entry);
+        vbuf_self_.reclaiming--;
         /* Release: it was retired before; pairs with ebr_stats. Record 0 is ours for the moment. */
         vbuf_u64_owner_add_release(&record->reclaimed, 1);
     }
@@ -322,23 +319,28 @@ static void seal(struct ebr_domain *domain, struct record *record)
         limbo_seal(&record->limbo, &record->open, ebr_seal_tag(domain), link_entries, NULL);
 }
 
-/*
- * Collects into a record, the calling thread's own or record 0: adopts, seals, takes up to `steps`
- * steps of the epoch, at their pace unless all is to be reclaimed. Inside a reclaim function, and while
- * another thread is at record 0: nothing.
- */
+/* Adopts, seals, takes up to `steps` steps of the epoch, reclaims. The record is the caller's. */
 static size_t collect_into(struct ebr_domain *domain, struct record *record, int steps, size_t most)
 {
-    /* Acquire and release: record 0 goes from thread to thread. */
-    if (vbuf_u32_exchange_acq_rel(&record->reclaiming, 1) != 0)
-        return 0;
     adopt_orphans(domain, &record->open);
     seal(domain, record);
+    /* At their pace, unless all is to be reclaimed. */
     while (steps-- > 0 && ebr_advance(domain, most == SIZE_MAX) == EBR_ADVANCED) {
     }
     limbo_settle(&record->limbo, ebr_epoch(domain), link_entries, NULL);
-    size_t count = reclaim_ready(record, most);
-    vbuf_u32_store_release(&record->reclaiming, 0);
+    return reclaim_ready(record, most);
+}
+
+/* The same for record 0, unless another thread is at it. */
+static size_t collect_into_shared(struct ebr_domain *domain, int steps, size_t most)
+{
+    struct record *shared = record_at(domain, 0);
+    /* Acquire and release: the record goes from thread to thread. */
+    if (vbuf_u32_exchange_acq_rel(&shared->taken, 1) != 0)
+        return 0;
+    size_t count = collect_into(domain, shared, steps, most);
+    vbuf_u32_store_relaxed(&domain->shared_waiting, !limbo_is_empty(&shared->limbo)); /* a hint */
+    vbuf_u32_store_release(&shared->taken, 0);
     return count;
 }
 
@@ -362,21 +364,27 @@ void ebr_retire(struct ebr_domain *domain, struct ebr_entry *entry,
         push_orphans(domain, &alone);
         batch_is_full = count % BATCH == BATCH - 1;
     }
-    if (batch_is_full)
-        collect_into(domain, record != NULL ? record : record_at(domain, 0), 1, RECLAIMS_A_CALL);
+    if (!batch_is_full || vbuf_self_.reclaiming != 0)
+        return;
+    size_t count = 0;
+    if (record != NULL)
+        count = collect_into(domain, record, 1, RECLAIMS_A_CALL);
+    if (record == NULL || vbuf_u32_load_relaxed(&domain->shared_waiting) != 0) /* a hint */
+        collect_into_shared(domain, record == NULL, RECLAIMS_A_CALL - count);
 }
 
 size_t ebr_collect(struct ebr_domain *domain)
 {
-    struct record *own = own_record(domain);
-    struct record *shared = record_at(domain, 0);
     const int all = LIMBO_GRACE / 2;
+    if (vbuf_self_.reclaiming != 0)
+        return 0;
+    struct record *own = own_record(domain);
     if (own == NULL)
-        return collect_into(domain, shared, all, SIZE_MAX);
+        return collect_into_shared(domain, all, SIZE_MAX);
     /* The shared record's batch is sealed before the steps are taken, and looked at after. */
-    size_t count = collect_into(domain, shared, 0, SIZE_MAX);
+    size_t count = collect_into_shared(domain, 0, SIZE_MAX);
     count += collect_into(domain, own, all, SIZE_MAX);
-    return count + collect_into(domain, shared, 0, SIZE_MAX);
+    return count + collect_into_shared(domain, 0, SIZE_MAX);
 }
 
 /* ---- attach, detach, exit, fork ---- */
@@ -425,8 +433,6 @@ static void detach_record(struct ebr_domain *domain, struct record *record)
     push_orphans(domain, &all);
     vbuf_u64_store_release(&record->head.epoch, EBR_UNATTACHED_); /* ends its pins */
     record->head.nest = 0;
-    vbuf_u32_store_relaxed(&record->reclaiming,
-                           0); /* a thread may exit inside a reclaim function */
     vbuf_u32_fetch_add_acq_rel(&domain->registered, UINT32_MAX); /* minus 1 */
 }
 
@@ -435,7 +441,7 @@ enum vbuf_status ebr_detach(struct ebr_domain *domain)
     struct record *record = own_record(domain);
     if (record == NULL)
         return vbuf_self_.shared_pins == 0 ? VBUF_OK : VBUF_BUSY;
-    if (is_pinned(record) || is_reclaiming(record))
+    if (is_pinned(record) || vbuf_self_.reclaiming != 0)
         return VBUF_BUSY;
     detach_record(domain, record);
     return VBUF_OK;
@@ -615,8 +621,8 @@ enum vbuf_status ebr_domain_destroy(struct ebr_domain *domain)
 enum vbuf_status ebr_synchronize(struct ebr_domain *domain)
 {
     struct record *record = own_record(domain);
-    if (vbuf_self_.shared_pins != 0 ||
-        (record != NULL && (is_pinned(record) || is_reclaiming(record))))
+    if (vbuf_self_.shared_pins != 0 || vbuf_self_.reclaiming != 0 ||
+        (record != NULL && is_pinned(record)))
         return VBUF_BUSY;
     if (record != NULL)
         seal(domain, record); /* what the caller retired before is reclaimed as well */

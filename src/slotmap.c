@@ -299,9 +299,9 @@ void slotmap_bury_slow_(struct slotmap *handle, uint32_t index)
     slots_bury(map, part, index);
 }
 
-void slotmap_orphan_(struct slotmap *handle, uint32_t index)
+void slotmap_bury_frozen_(struct slotmap *handle, struct slotmap_thread_ *thread, uint32_t index)
 {
-    slots_push_orphan(map_of(handle), index);
+    slots_bury(map_of(handle), (struct part *)thread, index);
 }
 
 /* ---- public ---- */

@@ -18,9 +18,8 @@
 struct part {
     struct slotmap_thread_ head;
     /* Written by the owner (by RMW in part 0); read by anybody who counts. */
-    struct vbuf_atomic_u64 reclaimed;  /* slots that left limbo through this part */
-    struct vbuf_atomic_u64 exhausted;  /* slots found out of service */
-    struct vbuf_atomic_u32 destroying; /* somebody runs destructors out of this part's limbo */
+    struct vbuf_atomic_u64 reclaimed; /* slots that left limbo through this part */
+    struct vbuf_atomic_u64 exhausted; /* slots found out of service */
     /* More lists: of whoever is busy, or has them frozen and found nobody busy. */
     struct limbo limbo;
     struct limbo_chain vacant; /* reclaimed and destroyed; refills the free list */
@@ -40,6 +39,7 @@ struct map {
         __attribute__((aligned(VBUF_CACHE_LINE_PAIR))); /* free: a stack */
     struct vbuf_atomic_u32 orphans; /* in limbo, not sealed: a stack emptied whole */
     struct vbuf_atomic_u32 made;    /* slots below were handed out at least once */
+    struct vbuf_atomic_u64 freezes; /* tokens given to takers: each is unique */
     /* Fixed at creation. */
     uint32_t slots __attribute__((aligned(VBUF_CACHE_LINE_PAIR))); /* slots there can be, with 0 */
     uint32_t first_generation;
@@ -96,11 +96,8 @@ uint32_t map_parts(const struct map *map);
  */
 enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index);
 
-/* Puts an unlinked slot, counted already, into limbo: for threads without a part of their own. */
+/* Puts an unlinked slot, counted already, into limbo, where the inlined way does not do. */
 void slots_bury(struct map *map, struct part *part, uint32_t index);
-
-/* Puts an unlinked slot, counted already, where the next collector finds it. */
-void slots_push_orphan(struct map *map, uint32_t index);
 
 /*
  * At every 64th remove: seals the open batch or lets it grow a little, tries one paced step of the
@@ -114,7 +111,7 @@ void slots_turn_over(struct map *map, struct part *part);
  */
 size_t slots_collect(struct map *map, size_t *budget);
 
-/* Removed slots that have not been reclaimed. */
+/* Removed slots that have not been reclaimed; under churn, rather too many. */
 size_t slots_in_limbo(const struct map *map);
 
 /* Calls destroy for every value in limbo. Exclusive access. */

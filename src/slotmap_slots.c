@@ -16,13 +16,23 @@
  * cannot fail.
  *
  * Taking over. What an idle thread has must not be lost to the others, whether it sleeps or has exited:
- * a value it removed may hold a socket, and its limbo counts against max_limbo. Whoever collects freezes
- * all parts, issues one heavy fence, and takes the lists of those whose owner is not busy; owners that
- * find themselves frozen do without their lists for the moment: they take a slot from the chunks, and
- * leave one with the orphans. Owner and taker are a pair over the asymmetric fence (slotmap_enter_), so
- * one of them sees the other; neither waits. Destructors run outside: the part is left, and entered
- * again, around each, so a destructor may use the map, and one that takes long holds nobody up.
- * A thread stopped in the middle of a call keeps what it has: at most a cache, and one batch in limbo.
+ * a value it removed may hold a socket, and its limbo counts against max_limbo. Whoever collects puts
+ * its token into every part's `frozen`, issues one heavy fence, and then, where the owner is not busy,
+ * raises token to token | TAKING by CAS, empties the part, and sets it to 0.
+ *
+ *      owner   busy = 1;  light fence;  frozen is 0, or CAS frozen from a mere token to 0: the lists
+ *              are its own.  Else (TAKING, for the moment of the emptying) busy = 0, and it does
+ *              without: takes a slot from the chunks, leaves one with the orphans.
+ *      taker   CAS frozen from 0 to token;  heavy fence;  busy is 0, and CAS token to token | TAKING:
+ *              the lists are its own.
+ *
+ * The fence makes one of them see the other, and the CASes on one word decide. Tokens are unique, so
+ * that a taker that was stopped for long cannot take up a later one's freeze, without a fence of its
+ * own behind it. A taker stopped anywhere but in the emptying itself stops nobody. What is emptied goes
+ * to the orphans part by part, and from there into the limbo of whoever collects.
+ * Destructors run outside: the part is left, and entered again, around each, so a destructor may use
+ * the map, and one that takes long holds up nobody's lists.
+ * A thread stopped in the middle of a call keeps what it has entered: its own lists, at most.
  *
  * Chunks are a Treiber stack whose nodes are head slots: the head's link names the next chunk, and the
  * first word of its value (vacant, and at least 4 bytes) the rest of its own chunk. The link is read by
@@ -109,11 +119,24 @@ size_t slots_in_limbo(const struct map *map)
 {
     uint64_t reclaimed = 0, removed = 0;
     uint32_t parts = map_parts(map);
-    /* In this order: whoever counted a slot as reclaimed saw it counted as removed. */
+    /* In this order: whoever counted a slot as reclaimed saw it counted as removed. Churn in between
+     * makes the difference larger than it ever was. */
     for (uint32_t i = 0; i < parts; i++)
         reclaimed += vbuf_u64_load_acquire(&part_at(map, i)->reclaimed);
     for (uint32_t i = 0; i < parts; i++)
         removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
+    return removed > reclaimed ? (size_t)(removed - reclaimed) : 0;
+}
+
+/* The same, but rather too few: for concluding that there are too many. */
+static size_t surely_in_limbo(const struct map *map)
+{
+    uint64_t reclaimed = 0, removed = 0;
+    uint32_t parts = map_parts(map);
+    for (uint32_t i = 0; i < parts; i++)
+        removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
+    for (uint32_t i = 0; i < parts; i++)
+        reclaimed += vbuf_u64_load_acquire(&part_at(map, i)->reclaimed);
     return removed > reclaimed ? (size_t)(removed - reclaimed) : 0;
 }
 
@@ -127,6 +150,14 @@ static bool enter(struct map *map, struct part *part)
         return vbuf_u32_cas_acquire(&part->head.busy, &free, 1); /* pairs with leave */
     }
     if (slotmap_enter_(&map->head, &part->head))
+        return true;
+    /* We are busy, and the fence is behind us: to take the freeze back is all that is missing. */
+    uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen); /* pairs with the taker's release */
+    while (seen != 0 && !(seen & SLOTMAP_TAKING_)) {
+        if (vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0)) /* against the taker's to TAKING */
+            return true;
+    }
+    if (seen == 0)
         return true;
     slotmap_leave_(&part->head);
     return false;
@@ -281,16 +312,18 @@ static uint64_t take_ready(struct map *map, struct part *part)
 }
 
 /*
- * Destroys one value, outside of the part, and keeps its slot; false: the part was taken over
- * meanwhile, or is another's by now, and is not entered any more.
+ * Destroys one value, outside of the part, and keeps its slot; false: the part could not be entered
+ * again.
  */
 static bool destroy_one(struct map *map, struct part *part)
 {
     uint32_t index = pop_first(map, &part->limbo.ready);
     leave(part);
+    vbuf_self_.reclaiming++;
     map->destroy(map->context, value_of(map, slot_at(map, index)));
+    vbuf_self_.reclaiming--;
     count(map, part, &part->reclaimed, 1);
-    if (!enter(map, part)) {
+    if (!enter_patiently(map, part)) {
         push_chunk(map, index, 0);
         return false;
     }
@@ -303,16 +336,12 @@ static bool destroy_one(struct map *map, struct part *part)
 /* Ready slots whose values need one, within the budget. Inside a destructor: nothing. */
 static bool destroy_ready(struct map *map, struct part *part, size_t *budget, uint64_t *reclaimed)
 {
-    /* Acquire and release: one at a time, in part 0 among threads. */
-    if (vbuf_u32_exchange_acq_rel(&part->destroying, 1) != 0)
-        return true;
     bool entered = true;
-    while (entered && *budget > 0 && part->limbo.ready.first != 0) {
+    while (entered && vbuf_self_.reclaiming == 0 && *budget > 0 && part->limbo.ready.first != 0) {
         --*budget;
         ++*reclaimed;
         entered = destroy_one(map, part);
     }
-    vbuf_u32_store_release(&part->destroying, 0);
     return entered;
 }
 
@@ -341,26 +370,6 @@ static struct limbo_chain take_open(struct part *part)
     return open;
 }
 
-static void seal(struct map *map, struct part *part, struct limbo_chain batch)
-{
-    if (batch.first != 0)
-        limbo_seal(&part->limbo, &batch, ebr_seal_tag(map->head.domain_), link_slots, map);
-}
-
-void slots_turn_over(struct map *map, struct part *part)
-{
-    if (!enter(map, part))
-        return;
-    /* The tag is a write to the line that every pin reads. */
-    if (part->head.open_count >= CROWDED_BATCH || !ebr_is_crowded(map->head.domain_))
-        seal(map, part, take_open(part));
-    ebr_advance(map->head.domain_, false);
-    size_t budget = DESTROYS_A_CALL;
-    uint64_t reclaimed = 0;
-    if (settle(map, part, &budget, &reclaimed))
-        leave(part);
-}
-
 /* ---- orphans, and taking over ---- */
 
 static void push_orphan_chain(struct map *map, const struct limbo_chain *chain)
@@ -374,7 +383,7 @@ static void push_orphan_chain(struct map *map, const struct limbo_chain *chain)
     } while (!vbuf_u32_cas_acq_rel(&map->orphans, &seen, (uint32_t)chain->first));
 }
 
-void slots_push_orphan(struct map *map, uint32_t index)
+static void push_orphan(struct map *map, uint32_t index)
 {
     push_orphan_chain(map, &(struct limbo_chain){index, index, 1});
 }
@@ -405,53 +414,72 @@ static void empty_part(struct map *map, struct part *part, struct limbo_chain *a
     part->head.free = 0;
 }
 
-/* Takes over what the others have. Parts that another taker has frozen are its. */
-static void take_over(struct map *map, const struct part *own, struct limbo_chain *adopted)
+/* Empties a part that has frozen under this token, unless its owner is busy, or is so by now. */
+static void take_part(struct map *map, struct part *part, uint64_t token)
+{
+    uint64_t seen = token;
+    if (vbuf_u32_load_acquire(&part->head.busy) != 0) { /* pairs with slotmap_leave_ */
+        vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
+        return;
+    }
+    if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_))
+        return; /* its owner took it back */
+    struct limbo_chain taken = {0, 0, 0};
+    empty_part(map, part, &taken);
+    vbuf_u64_store_release(&part->head.frozen, 0); /* pairs with slotmap_enter_ */
+    push_orphan_chain(map, &taken);
+}
+
+/* Takes over what the others have, to the orphans. Parts that another taker has frozen are its. */
+static void take_over(struct map *map, const struct part *own)
 {
     uint32_t parts = map_parts(map);
-    uint64_t frozen[VBUF_THREAD_NUMBERS / 64] = {0};
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map->freezes, 2) + 2; /* even, and never 0 */
     for (uint32_t i = 1; i < parts; i++) {
-        struct part *part = part_at(map, i);
-        uint32_t thawed = 0;
+        uint64_t nobody = 0;
         /* Pairs with the load in slotmap_enter_, over the fences. */
-        if (part != own && vbuf_u32_cas_acq_rel(&part->head.frozen, &thawed, 1))
-            frozen[i / 64] |= UINT64_C(1) << i % 64;
+        if (part_at(map, i) != own)
+            vbuf_u64_cas_acq_rel(&part_at(map, i)->head.frozen, &nobody, token);
     }
     bool fenced = vbuf_fence_heavy();
     for (uint32_t i = 1; i < parts; i++) {
         struct part *part = part_at(map, i);
-        if (!(frozen[i / 64] >> i % 64 & 1))
+        uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
+        if (seen != token)
             continue;
-        if (fenced && vbuf_u32_load_acquire(&part->head.busy) == 0) /* pairs with slotmap_leave_ */
-            empty_part(map, part, adopted);
-        vbuf_u32_store_release(&part->head.frozen, 0); /* pairs with slotmap_enter_ */
+        if (fenced)
+            take_part(map, part, token);
+        else
+            vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
     }
     struct part *shared = part_at(map, 0);
     if (shared != own && enter(map, shared)) {
-        empty_part(map, shared, adopted);
+        struct limbo_chain taken = {0, 0, 0};
+        empty_part(map, shared, &taken);
         leave(shared);
+        push_orphan_chain(map, &taken);
     }
 }
 
-size_t slots_collect(struct map *map, size_t *budget)
+/* Seals the orphans, and the open batch with them if it is time, into an entered part. */
+static void seal_all(struct map *map, struct part *part, bool open_too)
 {
-    struct part *part = map_own_part(map);
-    struct limbo_chain adopted = {0, 0, 0};
-    uint64_t reclaimed = 0;
-    adopt_orphans(map, &adopted);
-    take_over(map, part, &adopted);
-    if (!enter_patiently(map, part)) { /* the next collector takes them */
-        push_orphan_chain(map, &adopted);
+    struct limbo_chain batch = {0, 0, 0};
+    adopt_orphans(map, &batch);
+    if (open_too) {
+        struct limbo_chain open = take_open(part);
+        limbo_join(&batch, &open, link_slots, map);
+    }
+    if (batch.first != 0)
+        limbo_seal(&part->limbo, &batch, ebr_seal_tag(map->head.domain_), link_slots, map);
+}
+
+/* Settles until nothing more comes; enters and leaves. How many slots left limbo. */
+static uint64_t settle_all(struct map *map, struct part *part, size_t *budget)
+{
+    uint64_t reclaimed = 0, before;
+    if (!enter_patiently(map, part))
         return 0;
-    }
-    struct limbo_chain open = take_open(part);
-    limbo_join(&adopted, &open, link_slots, map);
-    seal(map, part, adopted);
-    for (int step = 0; step < LIMBO_GRACE / 2; step++) {
-        if (ebr_advance(map->head.domain_, true) != EBR_ADVANCED)
-            break;
-    }
-    uint64_t before;
     bool entered;
     do {
         before = reclaimed;
@@ -459,13 +487,46 @@ size_t slots_collect(struct map *map, size_t *budget)
     } while (entered && reclaimed != before && *budget > 0);
     if (entered)
         leave(part);
-    return (size_t)reclaimed;
+    return reclaimed;
+}
+
+size_t slots_collect(struct map *map, size_t *budget)
+{
+    struct part *part = map_own_part(map);
+    /* What destructors remove may become ready at once, and so on: not in this call. */
+    size_t waiting = slots_in_limbo(map);
+    *budget = *budget < waiting ? *budget : waiting;
+    take_over(map, part);
+    if (!enter_patiently(map, part))
+        return 0; /* all is with the orphans, for the next collector */
+    seal_all(map, part, true);
+    leave(part);
+    for (int step = 0; step < LIMBO_GRACE / 2; step++) {
+        if (ebr_advance(map->head.domain_, true) != EBR_ADVANCED)
+            break;
+    }
+    return (size_t)settle_all(map, part, budget);
+}
+
+void slots_turn_over(struct map *map, struct part *part)
+{
+    if (!enter(map, part))
+        return;
+    /* The tag is a write to the line that every pin reads. */
+    seal_all(map, part,
+             part->head.open_count >= CROWDED_BATCH || !ebr_is_crowded(map->head.domain_));
+    leave(part);
+    ebr_advance(map->head.domain_, false);
+    size_t budget = DESTROYS_A_CALL;
+    uint64_t reclaimed = 0;
+    if (enter(map, part) && settle(map, part, &budget, &reclaimed))
+        leave(part);
 }
 
 void slots_bury(struct map *map, struct part *part, uint32_t index)
 {
     if (!enter(map, part)) {
-        slots_push_orphan(map, index);
+        push_orphan(map, index);
         return;
     }
     bool due = slotmap_bury_into_(&part->head, slot_at(map, index), index);
@@ -504,23 +565,25 @@ static bool is_exhausted(struct map *map, struct part *part, uint32_t index)
 /* Why there are no slots left for a caller that has room. */
 static enum vbuf_status why_none(const struct map *map)
 {
-    uint64_t inserted = 0, removed = 0, exhausted = 0;
+    uint64_t inserted = 0, gone = 0;
     uint32_t parts = map_parts(map);
-    for (uint32_t i = 0; i < parts; i++) {
-        exhausted += vbuf_u64_load_acquire(&part_at(map, i)->exhausted);
-        removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
-    }
+    /* Inserted first: a life that ends in between may then be missed, never counted twice. */
     for (uint32_t i = 0; i < parts; i++)
         inserted += vbuf_u64_load_acquire(&part_at(map, i)->head.inserted);
+    uint64_t exhausted = 0;
+    for (uint32_t i = 0; i < parts; i++) {
+        gone += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
+        exhausted += vbuf_u64_load_acquire(&part_at(map, i)->exhausted);
+    }
     /* The caller is among those inserted; slot 0 is among the slots. */
-    return inserted - removed + exhausted >= map->slots ? VBUF_FULL : VBUF_BUSY;
+    return inserted + exhausted >= map->slots + gone ? VBUF_FULL : VBUF_BUSY;
 }
 
 /* Slots never used, unless limbo is past its limit. */
 static enum vbuf_status make_within_limits(struct map *map, uint32_t most, uint32_t *first)
 {
     uint32_t made = vbuf_u32_load_relaxed(&map->made); /* a look: limbo is never more than it */
-    if (made > map->max_limbo && slots_in_limbo(map) > map->max_limbo)
+    if (made > map->max_limbo && surely_in_limbo(map) > map->max_limbo)
         return VBUF_BUSY;
     enum vbuf_status status = make_slots(map, most, first, &made);
     return status == VBUF_FULL ? why_none(map) : status;

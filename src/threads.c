@@ -77,6 +77,7 @@ static void give_back(void *value)
     if (hook != NULL)
         hook(number);
     vbuf_self_.id = 0;
+    vbuf_self_.reclaiming = 0; /* it may exit inside a reclaim function */
     give_back_number(number);
 }
 

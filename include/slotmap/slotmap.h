@@ -113,8 +113,8 @@ struct slotmap_slot_ {
 struct slotmap_thread_ {
     /* Set by the owner while it is at its lists; read by who wants to take them over. */
     struct vbuf_atomic_u32 busy;
-    /* Set by who wants to take the lists over; read by the owner, who leaves them alone then. */
-    struct vbuf_atomic_u32 frozen;
+    /* Set by who wants to take the lists over: its token, or that and SLOTMAP_TAKING_. 0: nobody. */
+    struct vbuf_atomic_u64 frozen;
     /* The lists: of whoever is busy, or has them frozen and found nobody busy. */
     uint32_t free;       /* head of the free list */
     uint32_t open_first; /* the open batch of removed slots: newest, oldest, how many */
@@ -143,6 +143,7 @@ struct slotmap {
 
 #define SLOTMAP_THREAD_STRIDE_ 256
 #define SLOTMAP_BATCH_ 64
+#define SLOTMAP_TAKING_ 1
 #define SLOTMAP_EXHAUSTED_ (SLOTMAP_LAST_GENERATION + 1)
 
 struct slotmap_claim_ {
@@ -155,7 +156,8 @@ VBUF_API enum vbuf_status slotmap_claim_slow_(struct slotmap *map, struct slotma
 VBUF_API void slotmap_turn_over_(struct slotmap *map, struct slotmap_thread_ *thread);
 VBUF_API void slotmap_bury_slow_(struct slotmap *map,
                                  uint32_t index); /* without a part: counts too */
-VBUF_API void slotmap_orphan_(struct slotmap *map, uint32_t index);
+VBUF_API void slotmap_bury_frozen_(struct slotmap *map, struct slotmap_thread_ *thread,
+                                   uint32_t index);
 
 /* The calling thread's part; false when it has none yet, or gets none. */
 VBUF_ALWAYS_INLINE bool slotmap_thread_of_(const struct slotmap *map,
@@ -191,8 +193,8 @@ VBUF_ALWAYS_INLINE bool slotmap_find_(const struct slotmap *map, uint64_t bits, 
 }
 
 /*
- * Begins to use the thread's lists; false: somebody is taking them over at the moment, and they must
- * be left alone. Owner and taker are a pair over the asymmetric fence: store busy, light fence, load
+ * Begins to use the thread's lists; false: somebody wants to take them over, and they must be left
+ * alone (slotmap_slots.c can still insist). Owner and taker are a pair over the asymmetric fence: store busy, light fence, load
  * frozen here; store frozen, heavy fence, load busy there (take_over in slotmap_slots.c).
  */
 VBUF_ALWAYS_INLINE bool slotmap_enter_(const struct slotmap *map, struct slotmap_thread_ *thread)
@@ -203,7 +205,7 @@ VBUF_ALWAYS_INLINE bool slotmap_enter_(const struct slotmap *map, struct slotmap
     else
         vbuf_fence_light();
     /* Pairs with the taker's release when it is through. */
-    return VBUF_LIKELY(vbuf_u32_load_acquire(&thread->frozen) == 0);
+    return VBUF_LIKELY(vbuf_u64_load_acquire(&thread->frozen) == 0);
 }
 
 static inline void slotmap_leave_(struct slotmap_thread_ *thread)
@@ -300,7 +302,7 @@ VBUF_ALWAYS_INLINE void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ 
     bool due = entered && slotmap_bury_into_(thread, slot, index);
     slotmap_leave_(thread);
     if (VBUF_UNLIKELY(!entered))
-        slotmap_orphan_(map, index);
+        slotmap_bury_frozen_(map, thread, index);
     if (VBUF_UNLIKELY(due))
         slotmap_turn_over_(map, thread);
 }
@@ -361,14 +363,14 @@ static inline uint32_t slotmap_handle_index(slotmap_handle handle)
 
 /*
  * Inserts a copy of *value. `handle` may be NULL.
- * Returns VBUF_INVALID iff value is NULL; VBUF_FULL iff max_len values are live or being inserted, or
- * every slot that could hold another is out of service; VBUF_BUSY iff fewer are, but more than
- * max_limbo removed values wait, for a pin to end (stats name it) or for a destructor, or another
- * thread was stopped in the middle of a call with what this one needs: trying again later can
- * succeed; VBUF_NOMEM iff memory to grow is refused. Then nothing changed, but that limbo may have
- * been collected.
- * Any thread, pinned or not. Lock-free, but that a thread that finds another stopped in the middle of
- * handing room over gives it some 40 milliseconds before it says VBUF_BUSY. Costs a few plain loads and
+ * Returns VBUF_INVALID iff value is NULL; VBUF_FULL iff max_len values are live, being inserted or
+ * being removed, or every slot that could hold another is out of service; VBUF_BUSY iff fewer are, but
+ * more than max_limbo removed values wait, for a pin to end (stats name it) or for a destructor, or
+ * another thread was stopped in the middle of a call with what this one needs, or the system has begun
+ * to refuse the barrier: trying again later can succeed; VBUF_NOMEM iff memory to grow is refused. Then
+ * nothing changed, but that limbo may have been collected.
+ * Any thread, pinned or not. Waits for nobody, but that a thread that finds another stopped in the
+ * middle of handing room over gives it some 40 milliseconds before it says VBUF_BUSY. Costs a few plain loads and
  * stores, the copy, and a share of an exchange per 64; now and then a commit. What went into the value
  * happens before any get that finds it.
  */
@@ -422,8 +424,9 @@ VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_repo
 /*
  * Takes over what every thread that is not in the middle of a call has removed, asleep and exited
  * threads included, advances the epoch as far as it goes now, and destroys what no pin protects: all
- * of it, not just 128. Returns how many slots it reclaimed. What destructors remove meanwhile is left
- * to a later call. Inside a destructor it destroys nothing.
+ * of it, not just 128. Returns how many slots it reclaimed: at most what was in limbo when it began.
+ * What destructors remove meanwhile is left to a later call. Inside a destructor, or a reclaim
+ * function of ebr, it destroys nothing.
  * Any thread. Lock-free. One to three heavy fences, and a look at every thread's part.
  */
 VBUF_API size_t slotmap_collect(struct slotmap *map);

@@ -96,6 +96,7 @@ struct ebr_domain_head_ {
 struct vbuf_thread_ {
     uint32_t id;
     uint32_t shared_pins; /* pins this thread holds through the shared word of any domain */
+    uint32_t reclaiming;  /* it is inside a reclaim function, or a destructor of a map */
 };
 extern VBUF_API __thread struct vbuf_thread_ vbuf_self_ __attribute__((tls_model("initial-exec")));
 
@@ -230,7 +231,7 @@ static inline void ebr_repin(struct ebr_domain *domain)
  * Hands over an object that no new reader can reach any more. reclaim(entry) runs once, after every
  * pin that could have seen the object has ended: inside some later ebr_retire, ebr_collect,
  * ebr_synchronize or ebr_domain_destroy of this domain, on whichever thread called it. It may
- * retire more, and must return. Both pointers must be valid; the entry must not be retired twice.
+ * retire more, but collect and synchronize do nothing in it, and it must return. Both pointers must be valid; the entry must not be retired twice.
  * Cannot fail. Lock-free. Costs a few nanoseconds, amortised; a barrier now and then, paced so that
  * it stays under about 3 % of the time. At most 128 reclaim functions run inside one call.
  */
