@@ -47,35 +47,17 @@
  * 32 times their measured cost later, so they take about 3 % of one processor whatever they cost; who
  * needs memory now (collect, a full limbo) does not wait. Who is alone pays neither, and has no pace.
  *
- * Exit. A thread's records in all domains are found through the list of domains, under a lock that
- * only create, destroy and exit take. What it had retired goes to the domain's orphans, a stack
- * that is pushed to by CAS and emptied by exchange, so it has no ABA; whoever collects next adopts
- * them into a batch of its own, which is sealed later than their unlink, as a tag must be.
- *
- * Threads without a record share record 0, which nobody pins: what they retire goes to the orphans, and
- * one of them at a time, by a try-lock, adopts, seals and reclaims there.
- *
- * fork. The child keeps the calling thread's record. The others' are cleared; what they had retired
- * is abandoned: it may be half-updated.
+ * How threads and domains come and go is in ebr_domain.c.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#include "vbuf/ebr.h"
-
 #include <assert.h>
-#include <pthread.h>
-#include <string.h>
 
-#include "ebr_internal.h"
-#include "limbo.h"
+#include "ebr_domain.h"
 #include "system.h"
-#include "threads.h"
-#include "vbuf/vbuf.h"
 
-#define DEFAULT_MAX_THREADS 1024
 #define BATCH 64
 #define RECLAIMS_A_CALL 128 /* more than a batch, so that what waited for a stalled pin drains */
-#define FIRST_EPOCH 2
 #define BARRIER_INTERVAL 32 /* times its cost */
 #define BARRIER_OUTLIER 4
 
@@ -84,92 +66,6 @@
 #else
 #define DEBUG_ASSERT(condition) ((void)0)
 #endif
-
-/* A thread's record; the part that pins touch comes first. */
-struct record {
-    struct ebr_record_ head;
-    /* Written by the owner, read by stats. */
-    struct vbuf_atomic_u64 system_id;
-    struct vbuf_atomic_u64 retired;
-    struct vbuf_atomic_u64 reclaimed;
-    /* Owner only; of record 0, which serves all threads without one, whoever has set `taken`. */
-    struct limbo_chain open;
-    struct limbo limbo;
-    struct vbuf_atomic_u32 taken; /* record 0's try-lock; the others have their owner */
-};
-_Static_assert(sizeof(struct record) <= EBR_RECORD_STRIDE_, "a record fits its stride");
-
-struct ebr_domain {
-    /* Read by every pin; written by advance and attach. */
-    struct ebr_domain_head_ head;
-    /* Written by attach, detach and pins without a record. */
-    struct vbuf_atomic_u32 registered __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
-    struct vbuf_atomic_u32 shared_pins;
-    struct vbuf_atomic_u32 shared_waiting; /* record 0 has something in limbo: a hint */
-    struct vbuf_atomic_pointer orphans; /* struct ebr_entry: retired by threads without a record */
-    /* Written by advance. */
-    struct vbuf_atomic_u64 next_barrier; /* the time the next is due, ns */
-    struct vbuf_atomic_u64 barrier_cost; /* a moving average, ns */
-    struct vbuf_atomic_u64 advances;
-    struct vbuf_atomic_u64 barriers;
-    struct vbuf_atomic_u64 barriers_failed;
-    struct vbuf_atomic_u64 barrier_ns;
-    /* Fixed at creation, but for the list, which has its lock. */
-    uint32_t max_threads;
-    size_t records_offset;
-    struct vbuf memory;
-    struct ebr_domain *next;
-    struct ebr_domain **back; /* the pointer that points here */
-};
-
-/* All domains of the process. Taken by create, destroy, exit and fork only. */
-static pthread_mutex_t domains_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct ebr_domain *domains;
-static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
-
-/* ---- helpers ---- */
-
-static struct record *record_at(const struct ebr_domain *domain, uint32_t number)
-{
-    return (struct record *)(void *)(domain->head.records + (size_t)number * EBR_RECORD_STRIDE_);
-}
-
-/* The calling thread's record if it is attached. */
-static struct record *own_record(const struct ebr_domain *domain)
-{
-    struct ebr_record_ *record;
-    if (!ebr_self_(domain, &record) || record->nest == 0)
-        return NULL;
-    return (struct record *)(void *)record;
-}
-
-/* Whether the calling thread, whose record it is, is pinned. */
-static bool is_pinned(const struct record *own)
-{
-    return vbuf_u64_load_relaxed(&own->head.epoch) > EBR_IDLE_;
-}
-
-static uint32_t records_to_scan(const struct ebr_domain *domain)
-{
-    uint32_t limit = vbuf_u32_load_acquire(&domain->head.record_limit); /* pairs with attach */
-    uint32_t used = vbuf_thread_numbers_used();
-    return limit < used ? limit : used;
-}
-
-static void link_entries(const void *context, uint64_t node, uint64_t next)
-{
-    (void)context;
-    ((struct ebr_entry *)(uintptr_t)node)->next = (struct ebr_entry *)(uintptr_t)next;
-}
-
-static void push_entry(struct limbo_chain *chain, struct ebr_entry *entry)
-{
-    entry->next = (struct ebr_entry *)(uintptr_t)chain->first;
-    if (chain->first == 0)
-        chain->last = (uintptr_t)entry;
-    chain->first = (uintptr_t)entry;
-    chain->count++;
-}
 
 /* ---- advance ---- */
 
@@ -267,8 +163,16 @@ enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
 
 /* ---- retire and reclaim ---- */
 
-/* Gives a chain to whoever collects next. */
-static void push_orphans(struct ebr_domain *domain, struct limbo_chain *chain)
+static void push_entry(struct limbo_chain *chain, struct ebr_entry *entry)
+{
+    entry->next = (struct ebr_entry *)(uintptr_t)chain->first;
+    if (chain->first == 0)
+        chain->last = (uintptr_t)entry;
+    chain->first = (uintptr_t)entry;
+    chain->count++;
+}
+
+void ebr_push_orphans(struct ebr_domain *domain, struct limbo_chain *chain)
 {
     if (chain->first == 0)
         return;
@@ -281,8 +185,7 @@ static void push_orphans(struct ebr_domain *domain, struct limbo_chain *chain)
     *chain = (struct limbo_chain){0, 0, 0};
 }
 
-/* Takes all orphans onto an open batch, which is sealed after this. */
-static void adopt_orphans(struct ebr_domain *domain, struct limbo_chain *open)
+void ebr_adopt_orphans(struct ebr_domain *domain, struct limbo_chain *open)
 {
     if (vbuf_pointer_load_relaxed(&domain->orphans) == NULL) /* a look, to spare the exchange */
         return;
@@ -294,8 +197,7 @@ static void adopt_orphans(struct ebr_domain *domain, struct limbo_chain *open)
     }
 }
 
-/* Runs up to `most` reclaim functions of what is ready. They may retire more. */
-static size_t reclaim_ready(struct record *record, size_t most)
+size_t ebr_reclaim_ready(struct record *record, size_t most)
 {
     struct limbo_chain *ready = &record->limbo.ready;
     size_t count = 0;
@@ -322,13 +224,13 @@ static void seal(struct ebr_domain *domain, struct record *record)
 /* Adopts, seals, takes up to `steps` steps of the epoch, reclaims. The record is the caller's. */
 static size_t collect_into(struct ebr_domain *domain, struct record *record, int steps, size_t most)
 {
-    adopt_orphans(domain, &record->open);
+    ebr_adopt_orphans(domain, &record->open);
     seal(domain, record);
     /* At their pace, unless all is to be reclaimed. */
     while (steps-- > 0 && ebr_advance(domain, most == SIZE_MAX) == EBR_ADVANCED) {
     }
     limbo_settle(&record->limbo, ebr_epoch(domain), link_entries, NULL);
-    return reclaim_ready(record, most);
+    return ebr_reclaim_ready(record, most);
 }
 
 /* The same for record 0, unless another thread is at it. */
@@ -361,7 +263,7 @@ void ebr_retire(struct ebr_domain *domain, struct ebr_entry *entry,
         push_entry(&alone, entry);
         /* Relaxed: a figure, and a pace. Before the push: counted before it can be reclaimed. */
         uint64_t count = vbuf_u64_fetch_add_relaxed(&record_at(domain, 0)->retired, 1);
-        push_orphans(domain, &alone);
+        ebr_push_orphans(domain, &alone);
         batch_is_full = count % BATCH == BATCH - 1;
     }
     if (!batch_is_full || vbuf_self_.reclaiming != 0)
@@ -385,119 +287,6 @@ size_t ebr_collect(struct ebr_domain *domain)
     size_t count = collect_into_shared(domain, 0, SIZE_MAX);
     count += collect_into(domain, own, all, SIZE_MAX);
     return count + collect_into_shared(domain, 0, SIZE_MAX);
-}
-
-/* ---- attach, detach, exit, fork ---- */
-
-static enum vbuf_status commit_record(struct ebr_domain *domain, uint32_t number)
-{
-    /* Relaxed: a stale figure only makes us commit again. */
-    if (number < vbuf_u32_load_relaxed(&domain->head.record_limit))
-        return VBUF_OK;
-    size_t end = vmem_align_up(((size_t)number + 1) * EBR_RECORD_STRIDE_, vmem_page_size());
-    enum vbuf_status status = vbuf_commit(&domain->memory, domain->records_offset, end);
-    if (status != VBUF_OK)
-        return status;
-    size_t limit = end / EBR_RECORD_STRIDE_;
-    if (limit > (size_t)domain->max_threads + 1)
-        limit = (size_t)domain->max_threads + 1;
-    /* Pairs with the acquire in records_to_scan. */
-    vbuf_u32_max_release(&domain->head.record_limit, (uint32_t)limit);
-    return VBUF_OK;
-}
-
-enum vbuf_status ebr_attach(struct ebr_domain *domain)
-{
-    if (own_record(domain) != NULL)
-        return VBUF_OK;
-    if (vbuf_self_.shared_pins != 0)
-        return VBUF_BUSY;
-    uint32_t number = vbuf_thread_number();
-    if (number == 0 || number > domain->max_threads)
-        return VBUF_FULL;
-    enum vbuf_status status = commit_record(domain, number);
-    if (status != VBUF_OK)
-        return status;
-    struct record *record = record_at(domain, number);
-    vbuf_u64_store_relaxed(&record->system_id, vbuf_sys_thread_id()); /* a figure */
-    vbuf_u64_store_relaxed(&record->head.epoch, EBR_IDLE_);           /* a scan skips both */
-    record->head.nest = 1;
-    vbuf_u32_fetch_add_acq_rel(&domain->registered, 1); /* before any pin; pairs with is_alone */
-    return VBUF_OK;
-}
-
-static void detach_record(struct ebr_domain *domain, struct record *record)
-{
-    struct limbo_chain all = limbo_take_all(&record->limbo, link_entries, NULL);
-    limbo_join(&all, &record->open, link_entries, NULL);
-    push_orphans(domain, &all);
-    vbuf_u64_store_release(&record->head.epoch, EBR_UNATTACHED_); /* ends its pins */
-    record->head.nest = 0;
-    vbuf_u32_fetch_add_acq_rel(&domain->registered, UINT32_MAX); /* minus 1 */
-}
-
-enum vbuf_status ebr_detach(struct ebr_domain *domain)
-{
-    struct record *record = own_record(domain);
-    if (record == NULL)
-        return vbuf_self_.shared_pins == 0 ? VBUF_OK : VBUF_BUSY;
-    if (is_pinned(record) || vbuf_self_.reclaiming != 0)
-        return VBUF_BUSY;
-    detach_record(domain, record);
-    return VBUF_OK;
-}
-
-static void detach_everywhere(uint32_t number)
-{
-    (void)number;
-    pthread_mutex_lock(&domains_lock);
-    for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
-        struct record *record = own_record(domain);
-        if (record != NULL)
-            detach_record(domain, record);
-    }
-    pthread_mutex_unlock(&domains_lock);
-}
-
-static void lock_domains(void)
-{
-    pthread_mutex_lock(&domains_lock);
-}
-
-static void unlock_domains(void)
-{
-    pthread_mutex_unlock(&domains_lock);
-}
-
-static void forget_other_threads(void)
-{
-    for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
-        struct record *self = own_record(domain);
-        /* Relaxed: the child has one thread. */
-        uint32_t limit = vbuf_u32_load_relaxed(&domain->head.record_limit);
-        for (uint32_t i = 0; i < limit; i++) {
-            if (record_at(domain, i) != self)
-                memset(record_at(domain, i), 0, sizeof(struct record));
-        }
-        if (self != NULL)
-            vbuf_u64_store_relaxed(&self->system_id, vbuf_sys_thread_id());
-        vbuf_u32_store_relaxed(&domain->registered, self != NULL);
-        if (vbuf_self_.shared_pins == 0)
-            vbuf_u32_store_relaxed(&domain->shared_pins, 0);
-    }
-    pthread_mutex_unlock(&domains_lock);
-}
-
-static void install_hooks(void)
-{
-    vbuf_thread_on_exit(detach_everywhere);
-    pthread_atfork(lock_domains, unlock_domains, forget_other_threads);
-}
-
-/* Before main, so that no fork can come in between. */
-__attribute__((constructor)) static void install_hooks_early(void)
-{
-    pthread_once(&hooks_once, install_hooks);
 }
 
 /* ---- pins, the slow way ---- */
@@ -535,88 +324,6 @@ void ebr_unpin_slow_(struct ebr_domain *domain)
 }
 
 /* ---- public ---- */
-
-enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_options *options)
-{
-    uint32_t max_threads = options != NULL ? options->max_threads : 0;
-    if (max_threads == 0)
-        max_threads = DEFAULT_MAX_THREADS;
-    if (result == NULL || max_threads >= VBUF_THREAD_NUMBERS)
-        return VBUF_INVALID;
-    pthread_once(&hooks_once, install_hooks);
-    size_t header = vmem_align_up(sizeof(struct ebr_domain), vmem_page_size());
-    struct vbuf memory;
-    enum vbuf_status status =
-        vbuf_init(&memory, &(struct vbuf_options){.max = header + ((size_t)max_threads + 1) *
-                                                                      EBR_RECORD_STRIDE_});
-    if (status != VBUF_OK)
-        return status;
-    status = vbuf_commit(&memory, 0, header + EBR_RECORD_STRIDE_); /* with record 0 */
-    if (status != VBUF_OK) {
-        vbuf_destroy(&memory);
-        return status;
-    }
-    struct ebr_domain *domain = (struct ebr_domain *)(void *)memory.data;
-    uint64_t full = vbuf_fence_kind() == VBUF_FENCE_FULL;
-    vbuf_u64_store_relaxed(&domain->head.epoch, FIRST_EPOCH | full); /* not yet shared */
-    domain->head.records = memory.data + header;
-    domain->records_offset = header;
-    vbuf_u32_store_relaxed(&domain->head.record_limit, 1); /* likewise */
-    domain->max_threads = max_threads;
-    domain->memory = memory;
-    pthread_mutex_lock(&domains_lock);
-    domain->next = domains;
-    domain->back = &domains;
-    if (domains != NULL)
-        domains->back = &domain->next;
-    domains = domain;
-    pthread_mutex_unlock(&domains_lock);
-    *result = domain;
-    return VBUF_OK;
-}
-
-static bool somebody_is_pinned(struct ebr_domain *domain)
-{
-    uint32_t count = records_to_scan(domain);
-    for (uint32_t i = 1; i < count; i++) {
-        if (vbuf_u64_load_acquire(&record_at(domain, i)->head.epoch) > EBR_IDLE_) /* unpin */
-            return true;
-    }
-    return vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, 0) != 0;
-}
-
-/* Makes all that is still retired ready in record 0: the caller has exclusive access. */
-static void take_everything(struct ebr_domain *domain)
-{
-    struct record *all = record_at(domain, 0);
-    adopt_orphans(domain, &all->limbo.ready);
-    for (uint32_t i = 0; i < records_to_scan(domain); i++) {
-        struct record *record = record_at(domain, i);
-        struct limbo_chain part = limbo_take_all(&record->limbo, link_entries, NULL);
-        limbo_join(&all->limbo.ready, &part, link_entries, NULL);
-        limbo_join(&all->limbo.ready, &record->open, link_entries, NULL);
-    }
-}
-
-enum vbuf_status ebr_domain_destroy(struct ebr_domain *domain)
-{
-    if (domain == NULL)
-        return VBUF_OK;
-    if (somebody_is_pinned(domain))
-        return VBUF_BUSY;
-    /* First: a thread that exits from here on must not find the domain, and its record, any more. */
-    pthread_mutex_lock(&domains_lock);
-    *domain->back = domain->next;
-    if (domain->next != NULL)
-        domain->next->back = domain->back;
-    pthread_mutex_unlock(&domains_lock);
-    do {
-        take_everything(domain);
-    } while (reclaim_ready(record_at(domain, 0), SIZE_MAX) != 0); /* they may retire more */
-    struct vbuf memory = domain->memory;
-    vbuf_destroy(&memory);
-    return VBUF_OK;
-}
 
 enum vbuf_status ebr_synchronize(struct ebr_domain *domain)
 {

@@ -82,19 +82,75 @@ static inline void *value_of(const struct map *map, struct slotmap_slot_ *slot)
     return (unsigned char *)slot + map->head.value_offset_;
 }
 
+/* The next slot of a list. Relaxed: whoever walks a list owns it, or proves what it read by a CAS. */
+static inline uint32_t link_of(const struct map *map, uint32_t index)
+{
+    return vbuf_u32_load_relaxed(&slot_at(map, index)->link);
+}
+
+static inline void set_link(const struct map *map, uint32_t index, uint32_t next)
+{
+    vbuf_u32_store_relaxed(&slot_at(map, index)->link, next);
+}
+
+static inline uint32_t pop_first(const struct map *map, struct limbo_chain *chain)
+{
+    uint32_t index = (uint32_t)chain->first;
+    chain->first = link_of(map, index);
+    if (--chain->count == 0)
+        chain->first = chain->last = 0;
+    return index;
+}
+
+static inline void push_first(const struct map *map, struct limbo_chain *chain, uint32_t index)
+{
+    set_link(map, index, (uint32_t)chain->first);
+    if (chain->first == 0)
+        chain->last = index;
+    chain->first = index;
+    chain->count++;
+}
+
 /* The calling thread's part, made now if need be; part 0 when it gets none. */
 struct part *map_own_part(struct map *map);
 
 /* One more than the highest part that may be in use: what a scan must cover, from 0. */
 uint32_t map_parts(const struct map *map);
 
-/* ---- slotmap_slots.c ---- */
+/* ---- slotmap_slots.c: vacant slots ---- */
 
 /*
  * Takes one vacant slot that is not out of service. Status as slotmap_insert's; nothing changed then.
  * The caller has taken room. Runs at most 128 destructors.
  */
 enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index);
+
+/*
+ * Pushes the slot `head`, and the list `rest` behind it, to the stack of chunks. Neither has been a head
+ * since its last grace period.
+ */
+void slots_push_chunk(struct map *map, uint32_t head, uint32_t rest);
+
+/* Cuts a chunk off a chain and pushes it; how many slots that were. */
+uint64_t slots_share_chunk(struct map *map, struct limbo_chain *chain);
+
+/* ---- slotmap_limbo.c: removed slots, and whose lists are whose ---- */
+
+/* Begins to use a part's lists; false: they must be left alone. Part 0 is anybody's, one at a time. */
+bool part_enter(struct map *map, struct part *part);
+void part_leave(struct part *part);
+
+/* Adds to a figure of the part, which is the calling thread's, or part 0. */
+void part_count(struct map *map, struct part *part, struct vbuf_atomic_u64 *figure, uint64_t by);
+
+/*
+ * Reclaims what the epoch has passed, within the budget of destructors, which it takes off *budget. The
+ * part is entered; false: it is not any more.
+ */
+bool slots_settle(struct map *map, struct part *part, size_t *budget, uint64_t *reclaimed);
+
+/* The same as slots_in_limbo, but rather too few: for concluding that there are too many. */
+size_t slots_surely_in_limbo(const struct map *map);
 
 /* Puts an unlinked slot, counted already, into limbo, where the inlined way does not do. */
 void slots_bury(struct map *map, struct part *part, uint32_t index);

@@ -194,8 +194,8 @@ VBUF_ALWAYS_INLINE bool slotmap_find_(const struct slotmap *map, uint64_t bits, 
 
 /*
  * Begins to use the thread's lists; false: somebody wants to take them over, and they must be left
- * alone (slotmap_slots.c can still insist). Owner and taker are a pair over the asymmetric fence: store busy, light fence, load
- * frozen here; store frozen, heavy fence, load busy there (take_over in slotmap_slots.c).
+ * alone (slotmap_limbo.c can still insist). Owner and taker are a pair over the asymmetric fence: store busy, light fence, load
+ * frozen here; store frozen, heavy fence, load busy there (take_over in slotmap_limbo.c).
  */
 VBUF_ALWAYS_INLINE bool slotmap_enter_(const struct slotmap *map, struct slotmap_thread_ *thread)
 {

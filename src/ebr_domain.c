@@ -1,0 +1,226 @@
+/*
+ * ebr_domain.c - how threads and domains come and go.
+ *
+ * Exit. A thread's records in all domains are found through the list of domains, under a lock that
+ * only create, destroy and exit take. What it had retired goes to the domain's orphans, a stack
+ * that is pushed to by CAS and emptied by exchange, so it has no ABA; whoever collects next adopts
+ * them into a batch of its own, which is sealed later than their unlink, as a tag must be.
+ *
+ * Threads without a record share record 0, which nobody pins: what they retire goes to the orphans, and
+ * one of them at a time, by a try-lock, adopts, seals and reclaims there.
+ *
+ * fork. The child keeps the calling thread's record. The others' are cleared; what they had retired
+ * is abandoned: it may be half-updated.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include <pthread.h>
+#include <string.h>
+
+#include "ebr_domain.h"
+#include "system.h"
+
+#define DEFAULT_MAX_THREADS 1024
+#define FIRST_EPOCH 2
+
+/* All domains of the process. Taken by create, destroy, exit and fork only. */
+static pthread_mutex_t domains_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct ebr_domain *domains;
+static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
+
+/* ---- attach, detach, exit, fork ---- */
+
+static enum vbuf_status commit_record(struct ebr_domain *domain, uint32_t number)
+{
+    /* Relaxed: a stale figure only makes us commit again. */
+    if (number < vbuf_u32_load_relaxed(&domain->head.record_limit))
+        return VBUF_OK;
+    size_t end = vmem_align_up(((size_t)number + 1) * EBR_RECORD_STRIDE_, vmem_page_size());
+    enum vbuf_status status = vbuf_commit(&domain->memory, domain->records_offset, end);
+    if (status != VBUF_OK)
+        return status;
+    size_t limit = end / EBR_RECORD_STRIDE_;
+    if (limit > (size_t)domain->max_threads + 1)
+        limit = (size_t)domain->max_threads + 1;
+    /* Pairs with the acquire in records_to_scan. */
+    vbuf_u32_max_release(&domain->head.record_limit, (uint32_t)limit);
+    return VBUF_OK;
+}
+
+enum vbuf_status ebr_attach(struct ebr_domain *domain)
+{
+    if (own_record(domain) != NULL)
+        return VBUF_OK;
+    if (vbuf_self_.shared_pins != 0)
+        return VBUF_BUSY;
+    uint32_t number = vbuf_thread_number();
+    if (number == 0 || number > domain->max_threads)
+        return VBUF_FULL;
+    enum vbuf_status status = commit_record(domain, number);
+    if (status != VBUF_OK)
+        return status;
+    struct record *record = record_at(domain, number);
+    vbuf_u64_store_relaxed(&record->system_id, vbuf_sys_thread_id()); /* a figure */
+    vbuf_u64_store_relaxed(&record->head.epoch, EBR_IDLE_);           /* a scan skips both */
+    record->head.nest = 1;
+    vbuf_u32_fetch_add_acq_rel(&domain->registered, 1); /* before any pin; pairs with is_alone */
+    return VBUF_OK;
+}
+
+static void detach_record(struct ebr_domain *domain, struct record *record)
+{
+    struct limbo_chain all = limbo_take_all(&record->limbo, link_entries, NULL);
+    limbo_join(&all, &record->open, link_entries, NULL);
+    ebr_push_orphans(domain, &all);
+    vbuf_u64_store_release(&record->head.epoch, EBR_UNATTACHED_); /* ends its pins */
+    record->head.nest = 0;
+    vbuf_u32_fetch_add_acq_rel(&domain->registered, UINT32_MAX); /* minus 1 */
+}
+
+enum vbuf_status ebr_detach(struct ebr_domain *domain)
+{
+    struct record *record = own_record(domain);
+    if (record == NULL)
+        return vbuf_self_.shared_pins == 0 ? VBUF_OK : VBUF_BUSY;
+    if (is_pinned(record) || vbuf_self_.reclaiming != 0)
+        return VBUF_BUSY;
+    detach_record(domain, record);
+    return VBUF_OK;
+}
+
+static void detach_everywhere(uint32_t number)
+{
+    (void)number;
+    pthread_mutex_lock(&domains_lock);
+    for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
+        struct record *record = own_record(domain);
+        if (record != NULL)
+            detach_record(domain, record);
+    }
+    pthread_mutex_unlock(&domains_lock);
+}
+
+static void lock_domains(void)
+{
+    pthread_mutex_lock(&domains_lock);
+}
+
+static void unlock_domains(void)
+{
+    pthread_mutex_unlock(&domains_lock);
+}
+
+static void forget_other_threads(void)
+{
+    for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
+        struct record *self = own_record(domain);
+        /* Relaxed: the child has one thread. */
+        uint32_t limit = vbuf_u32_load_relaxed(&domain->head.record_limit);
+        for (uint32_t i = 0; i < limit; i++) {
+            if (record_at(domain, i) != self)
+                memset(record_at(domain, i), 0, sizeof(struct record));
+        }
+        if (self != NULL)
+            vbuf_u64_store_relaxed(&self->system_id, vbuf_sys_thread_id());
+        vbuf_u32_store_relaxed(&domain->registered, self != NULL);
+        if (vbuf_self_.shared_pins == 0)
+            vbuf_u32_store_relaxed(&domain->shared_pins, 0);
+    }
+    pthread_mutex_unlock(&domains_lock);
+}
+
+static void install_hooks(void)
+{
+    vbuf_thread_on_exit(detach_everywhere);
+    pthread_atfork(lock_domains, unlock_domains, forget_other_threads);
+}
+
+/* Before main, so that no fork can come in between. */
+__attribute__((constructor)) static void install_hooks_early(void)
+{
+    pthread_once(&hooks_once, install_hooks);
+}
+
+/* ---- domains ---- */
+
+enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_options *options)
+{
+    uint32_t max_threads = options != NULL ? options->max_threads : 0;
+    if (max_threads == 0)
+        max_threads = DEFAULT_MAX_THREADS;
+    if (result == NULL || max_threads >= VBUF_THREAD_NUMBERS)
+        return VBUF_INVALID;
+    pthread_once(&hooks_once, install_hooks);
+    size_t header = vmem_align_up(sizeof(struct ebr_domain), vmem_page_size());
+    struct vbuf memory;
+    enum vbuf_status status =
+        vbuf_init(&memory, &(struct vbuf_options){.max = header + ((size_t)max_threads + 1) *
+                                                                      EBR_RECORD_STRIDE_});
+    if (status != VBUF_OK)
+        return status;
+    status = vbuf_commit(&memory, 0, header + EBR_RECORD_STRIDE_); /* with record 0 */
+    if (status != VBUF_OK) {
+        vbuf_destroy(&memory);
+        return status;
+    }
+    struct ebr_domain *domain = (struct ebr_domain *)(void *)memory.data;
+    uint64_t full = vbuf_fence_kind() == VBUF_FENCE_FULL;
+    vbuf_u64_store_relaxed(&domain->head.epoch, FIRST_EPOCH | full); /* not yet shared */
+    domain->head.records = memory.data + header;
+    domain->records_offset = header;
+    vbuf_u32_store_relaxed(&domain->head.record_limit, 1); /* likewise */
+    domain->max_threads = max_threads;
+    domain->memory = memory;
+    pthread_mutex_lock(&domains_lock);
+    domain->next = domains;
+    domain->back = &domains;
+    if (domains != NULL)
+        domains->back = &domain->next;
+    domains = domain;
+    pthread_mutex_unlock(&domains_lock);
+    *result = domain;
+    return VBUF_OK;
+}
+
+static bool somebody_is_pinned(struct ebr_domain *domain)
+{
+    uint32_t count = records_to_scan(domain);
+    for (uint32_t i = 1; i < count; i++) {
+        if (vbuf_u64_load_acquire(&record_at(domain, i)->head.epoch) > EBR_IDLE_) /* unpin */
+            return true;
+    }
+    return vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, 0) != 0;
+}
+
+/* Makes all that is still retired ready in record 0: the caller has exclusive access. */
+static void take_everything(struct ebr_domain *domain)
+{
+    struct record *all = record_at(domain, 0);
+    ebr_adopt_orphans(domain, &all->limbo.ready);
+    for (uint32_t i = 0; i < records_to_scan(domain); i++) {
+        struct record *record = record_at(domain, i);
+        struct limbo_chain part = limbo_take_all(&record->limbo, link_entries, NULL);
+        limbo_join(&all->limbo.ready, &part, link_entries, NULL);
+        limbo_join(&all->limbo.ready, &record->open, link_entries, NULL);
+    }
+}
+
+enum vbuf_status ebr_domain_destroy(struct ebr_domain *domain)
+{
+    if (domain == NULL)
+        return VBUF_OK;
+    if (somebody_is_pinned(domain))
+        return VBUF_BUSY;
+    /* First: a thread that exits from here on must not find the domain, and its record, any more. */
+    pthread_mutex_lock(&domains_lock);
+    *domain->back = domain->next;
+    if (domain->next != NULL)
+        domain->next->back = domain->back;
+    pthread_mutex_unlock(&domains_lock);
+    do {
+        take_everything(domain);
+    } while (ebr_reclaim_ready(record_at(domain, 0), SIZE_MAX) != 0); /* they may retire more */
+    struct vbuf memory = domain->memory;
+    vbuf_destroy(&memory);
+    return VBUF_OK;
+}

@@ -1,0 +1,94 @@
+/*
+ * ebr_domain.h - a domain and its records, for the two files that make ebr: ebr.c (pins, advance,
+ * reclaim) and ebr_domain.c (how threads and domains come and go).
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#ifndef VBUF_EBR_DOMAIN_H
+#define VBUF_EBR_DOMAIN_H
+
+#include "ebr_internal.h"
+#include "limbo.h"
+#include "threads.h"
+#include "vbuf/vbuf.h"
+
+/* A thread's record; the part that pins touch comes first. */
+struct record {
+    struct ebr_record_ head;
+    /* Written by the owner, read by stats. */
+    struct vbuf_atomic_u64 system_id;
+    struct vbuf_atomic_u64 retired;
+    struct vbuf_atomic_u64 reclaimed;
+    /* Owner only; of record 0, which serves all threads without one, whoever has set `taken`. */
+    struct limbo_chain open;
+    struct limbo limbo;
+    struct vbuf_atomic_u32 taken; /* record 0's try-lock; the others have their owner */
+};
+_Static_assert(sizeof(struct record) <= EBR_RECORD_STRIDE_, "a record fits its stride");
+
+struct ebr_domain {
+    /* Read by every pin; written by advance and attach. */
+    struct ebr_domain_head_ head;
+    /* Written by attach, detach and pins without a record. */
+    struct vbuf_atomic_u32 registered __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
+    struct vbuf_atomic_u32 shared_pins;
+    struct vbuf_atomic_u32 shared_waiting; /* record 0 has something in limbo: a hint */
+    struct vbuf_atomic_pointer orphans; /* struct ebr_entry: retired by threads without a record */
+    /* Written by advance. */
+    struct vbuf_atomic_u64 next_barrier; /* the time the next is due, ns */
+    struct vbuf_atomic_u64 barrier_cost; /* a moving average, ns */
+    struct vbuf_atomic_u64 advances;
+    struct vbuf_atomic_u64 barriers;
+    struct vbuf_atomic_u64 barriers_failed;
+    struct vbuf_atomic_u64 barrier_ns;
+    /* Fixed at creation, but for the list, which has its lock. */
+    uint32_t max_threads;
+    size_t records_offset;
+    struct vbuf memory;
+    struct ebr_domain *next;
+    struct ebr_domain **back; /* the pointer that points here */
+};
+
+static inline struct record *record_at(const struct ebr_domain *domain, uint32_t number)
+{
+    return (struct record *)(void *)(domain->head.records + (size_t)number * EBR_RECORD_STRIDE_);
+}
+
+/* The calling thread's record if it is attached. */
+static inline struct record *own_record(const struct ebr_domain *domain)
+{
+    struct ebr_record_ *record;
+    if (!ebr_self_(domain, &record) || record->nest == 0)
+        return NULL;
+    return (struct record *)(void *)record;
+}
+
+/* Whether the calling thread, whose record it is, is pinned. */
+static inline bool is_pinned(const struct record *own)
+{
+    return vbuf_u64_load_relaxed(&own->head.epoch) > EBR_IDLE_;
+}
+
+static inline uint32_t records_to_scan(const struct ebr_domain *domain)
+{
+    uint32_t limit = vbuf_u32_load_acquire(&domain->head.record_limit); /* pairs with attach */
+    uint32_t used = vbuf_thread_numbers_used();
+    return limit < used ? limit : used;
+}
+
+static inline void link_entries(const void *context, uint64_t node, uint64_t next)
+{
+    (void)context;
+    ((struct ebr_entry *)(uintptr_t)node)->next = (struct ebr_entry *)(uintptr_t)next;
+}
+
+/* Gives a chain to whoever collects next. Lock-free. */
+void ebr_push_orphans(struct ebr_domain *domain, struct limbo_chain *chain);
+
+/* Takes all orphans onto an open batch, which is sealed after this. */
+void ebr_adopt_orphans(struct ebr_domain *domain, struct limbo_chain *open);
+
+/* Runs up to `most` reclaim functions of what is ready. They may retire more. */
+size_t ebr_reclaim_ready(struct record *record, size_t most);
+
+#endif

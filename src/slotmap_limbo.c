@@ -1,0 +1,383 @@
+/*
+ * slotmap_limbo.c - where removed slots go, and who may use whose lists.
+ *
+ * (The flow of slots as a whole is drawn in slotmap_slots.c.)
+ *
+ * Taking over. What an idle thread has must not be lost to the others, whether it sleeps or has exited:
+ * a value it removed may hold a socket, and its limbo counts against max_limbo. Whoever collects puts
+ * its token into every part's `frozen`, issues one heavy fence, and then, where the owner is not busy,
+ * raises token to token | TAKING by CAS, empties the part, and sets it to 0.
+ *
+ *      owner   busy = 1;  light fence;  frozen is 0, or CAS frozen from a mere token to 0: the lists
+ *              are its own.  Else (TAKING, for the moment of the emptying) busy = 0, and it does
+ *              without: takes a slot from the chunks, leaves one with the orphans.
+ *      taker   CAS frozen from 0 to token;  heavy fence;  busy is 0, and CAS token to token | TAKING:
+ *              the lists are its own.
+ *
+ * The fence makes one of them see the other, and the CASes on one word decide. Tokens are unique, so
+ * that a taker that was stopped for long cannot take up a later one's freeze, without a fence of its
+ * own behind it. A taker stopped anywhere but in the emptying itself stops nobody. What is emptied goes
+ * to the orphans part by part, and from there into the limbo of whoever collects.
+ * Destructors run outside: the part is left, and entered again, around each, so a destructor may use
+ * the map, and one that takes long holds up nobody's lists.
+ * A thread stopped in the middle of a call keeps what it has entered: its own lists, at most.
+ *
+ * Orphans are pushed one by one or in chains and taken all at once, so there is no ABA either. Whoever
+ * takes them seals them itself, later than their unlink, as a tag must be.
+ *
+ * How much to keep. Grace periods come in millisecond steps where a barrier is dear, so reclaimed slots
+ * come in tens of thousands at once. A thread keeps as many as it has inserted since the last time, up
+ * to cache_limit, and hands the rest on, a few chunks a call; what it has not yet handed on stays in
+ * limbo in the books.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "slotmap_internal.h"
+#include "system.h"
+
+#define CHUNKS_SHARED_A_CALL 16
+#define DESTROYS_A_CALL 128 /* more than a batch, so that what waited for a stalled pin drains */
+#define CROWDED_BATCH (4 * SLOTMAP_BATCH_)
+#define PATIENCE 16 /* yields */
+
+static void link_slots(const void *context, uint64_t node, uint64_t next)
+{
+    set_link(context, (uint32_t)node, (uint32_t)next);
+}
+
+void part_count(struct map *map, struct part *part, struct vbuf_atomic_u64 *figure, uint64_t by)
+{
+    /* Release: what was reclaimed was removed before; pairs with slots_in_limbo. */
+    if (is_shared(map, part))
+        vbuf_u64_fetch_add_acq_rel(figure, by);
+    else
+        vbuf_u64_owner_add_release(figure, by);
+}
+
+size_t slots_in_limbo(const struct map *map)
+{
+    uint64_t reclaimed = 0, removed = 0;
+    uint32_t parts = map_parts(map);
+    /* In this order: whoever counted a slot as reclaimed saw it counted as removed. Churn in between
+     * makes the difference larger than it ever was. */
+    for (uint32_t i = 0; i < parts; i++)
+        reclaimed += vbuf_u64_load_acquire(&part_at(map, i)->reclaimed);
+    for (uint32_t i = 0; i < parts; i++)
+        removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
+    return removed > reclaimed ? (size_t)(removed - reclaimed) : 0;
+}
+
+size_t slots_surely_in_limbo(const struct map *map)
+{
+    uint64_t reclaimed = 0, removed = 0;
+    uint32_t parts = map_parts(map);
+    for (uint32_t i = 0; i < parts; i++)
+        removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
+    for (uint32_t i = 0; i < parts; i++)
+        reclaimed += vbuf_u64_load_acquire(&part_at(map, i)->reclaimed);
+    return removed > reclaimed ? (size_t)(removed - reclaimed) : 0;
+}
+
+/* ---- whose lists ---- */
+
+bool part_enter(struct map *map, struct part *part)
+{
+    if (is_shared(map, part)) {
+        uint32_t free = 0;
+        return vbuf_u32_cas_acquire(&part->head.busy, &free, 1); /* pairs with leave */
+    }
+    if (slotmap_enter_(&map->head, &part->head))
+        return true;
+    /* We are busy, and the fence is behind us: to take the freeze back is all that is missing. */
+    uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen); /* pairs with the taker's release */
+    while (seen != 0 && !(seen & SLOTMAP_TAKING_)) {
+        if (vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0)) /* against the taker's to TAKING */
+            return true;
+    }
+    if (seen == 0)
+        return true;
+    slotmap_leave_(&part->head);
+    return false;
+}
+
+/* Likewise, but does not give up at once: a taker is through in microseconds, unless it was stopped. */
+static bool part_enter_patiently(struct map *map, struct part *part)
+{
+    for (unsigned round = 0; round < PATIENCE; round++) {
+        if (part_enter(map, part))
+            return true;
+        vbuf_sys_relax(round);
+    }
+    return false;
+}
+
+void part_leave(struct part *part)
+{
+    slotmap_leave_(&part->head);
+}
+
+/* ---- reclaim ---- */
+
+/* How many vacant slots the thread may be expected to use before the next are reclaimed. */
+static void update_keep(struct map *map, struct part *part)
+{
+    uint64_t inserted = vbuf_u64_load_relaxed(&part->head.inserted); /* a guess is enough */
+    uint64_t keep = inserted - part->inserted_before;
+    part->inserted_before = inserted;
+    keep = keep < map->chunk ? map->chunk : keep;
+    part->keep = keep < map->cache_limit ? keep : map->cache_limit;
+}
+
+/* Ready slots whose values need no destructor: all at once, but for what others should have. */
+static uint64_t take_ready(struct map *map, struct part *part)
+{
+    uint64_t before = part->limbo.ready.count;
+    for (int i = 0; i < CHUNKS_SHARED_A_CALL && part->limbo.ready.first != 0; i++) {
+        if (part->vacant.count + part->limbo.ready.count <= part->keep)
+            break;
+        slots_share_chunk(map, &part->limbo.ready);
+    }
+    uint64_t reclaimed = before - part->limbo.ready.count;
+    if (part->vacant.count + part->limbo.ready.count <= map->cache_limit) {
+        reclaimed += part->limbo.ready.count;
+        limbo_join(&part->vacant, &part->limbo.ready, link_slots, map);
+    }
+    part_count(map, part, &part->reclaimed, reclaimed);
+    return reclaimed;
+}
+
+/*
+ * Destroys one value, outside of the part, and keeps its slot; false: the part could not be entered
+ * again.
+ */
+static bool destroy_one(struct map *map, struct part *part)
+{
+    uint32_t index = pop_first(map, &part->limbo.ready);
+    part_leave(part);
+    vbuf_self_.reclaiming++;
+    map->destroy(map->context, value_of(map, slot_at(map, index)));
+    vbuf_self_.reclaiming--;
+    part_count(map, part, &part->reclaimed, 1);
+    if (!part_enter_patiently(map, part)) {
+        slots_push_chunk(map, index, 0);
+        return false;
+    }
+    push_first(map, &part->vacant, index);
+    if (part->vacant.count >= part->keep + map->chunk)
+        slots_share_chunk(map, &part->vacant);
+    return true;
+}
+
+/* Ready slots whose values need one, within the budget. Inside a destructor: nothing. */
+static bool destroy_ready(struct map *map, struct part *part, size_t *budget, uint64_t *reclaimed)
+{
+    bool entered = true;
+    while (entered && vbuf_self_.reclaiming == 0 && *budget > 0 && part->limbo.ready.first != 0) {
+        --*budget;
+        ++*reclaimed;
+        entered = destroy_one(map, part);
+    }
+    return entered;
+}
+
+bool slots_settle(struct map *map, struct part *part, size_t *budget, uint64_t *reclaimed)
+{
+    uint64_t ready = part->limbo.ready.count;
+    limbo_settle(&part->limbo, ebr_epoch(map->head.domain_), link_slots, map);
+    if (part->limbo.ready.count != ready || part->keep == 0)
+        update_keep(map, part);
+    if (part->limbo.ready.first == 0)
+        return true;
+    if (map->destroy != NULL)
+        return destroy_ready(map, part, budget, reclaimed);
+    *reclaimed += take_ready(map, part);
+    return true;
+}
+
+static struct limbo_chain take_open(struct part *part)
+{
+    struct limbo_chain open = {part->head.open_first, part->head.open_last, part->head.open_count};
+    part->head.open_first = part->head.open_last = part->head.open_count = 0;
+    return open;
+}
+
+/* ---- orphans, and taking over ---- */
+
+static void push_orphan_chain(struct map *map, const struct limbo_chain *chain)
+{
+    if (chain->first == 0)
+        return;
+    uint32_t seen = vbuf_u32_load_relaxed(&map->orphans); /* the CAS decides */
+    do {
+        set_link(map, (uint32_t)chain->last, seen);
+        /* Release: the links are written; pairs with the exchange in adopt_orphans. */
+    } while (!vbuf_u32_cas_acq_rel(&map->orphans, &seen, (uint32_t)chain->first));
+}
+
+static void push_orphan(struct map *map, uint32_t index)
+{
+    push_orphan_chain(map, &(struct limbo_chain){index, index, 1});
+}
+
+static void adopt_orphans(struct map *map, struct limbo_chain *adopted)
+{
+    if (vbuf_u32_load_relaxed(&map->orphans) == 0) /* a look, to spare the exchange */
+        return;
+    uint32_t index = vbuf_u32_exchange_acq_rel(&map->orphans, 0);
+    while (index != 0) {
+        uint32_t next = link_of(map, index);
+        push_first(map, adopted, index);
+        index = next;
+    }
+}
+
+/* Empties a part that the caller may use: limbo to `adopted`, the rest to the chunks. */
+static void empty_part(struct map *map, struct part *part, struct limbo_chain *adopted)
+{
+    struct limbo_chain open = take_open(part);
+    struct limbo_chain all = limbo_take_all(&part->limbo, link_slots, map);
+    limbo_join(adopted, &all, link_slots, map);
+    limbo_join(adopted, &open, link_slots, map);
+    while (part->vacant.first != 0)
+        slots_share_chunk(map, &part->vacant);
+    if (part->head.free != 0) /* at most a cache: one chunk, however long */
+        slots_push_chunk(map, part->head.free, link_of(map, part->head.free));
+    part->head.free = 0;
+}
+
+/* Empties a part that has frozen under this token, unless its owner is busy, or is so by now. */
+static void take_part(struct map *map, struct part *part, uint64_t token)
+{
+    uint64_t seen = token;
+    if (vbuf_u32_load_acquire(&part->head.busy) != 0) { /* pairs with slotmap_leave_ */
+        vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
+        return;
+    }
+    if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_))
+        return; /* its owner took it back */
+    struct limbo_chain taken = {0, 0, 0};
+    empty_part(map, part, &taken);
+    vbuf_u64_store_release(&part->head.frozen, 0); /* pairs with slotmap_enter_ */
+    push_orphan_chain(map, &taken);
+}
+
+/* Takes over what the others have, to the orphans. Parts that another taker has frozen are its. */
+static void take_over(struct map *map, const struct part *own)
+{
+    uint32_t parts = map_parts(map);
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map->freezes, 2) + 2; /* even, and never 0 */
+    for (uint32_t i = 1; i < parts; i++) {
+        uint64_t nobody = 0;
+        /* Pairs with the load in slotmap_enter_, over the fences. */
+        if (part_at(map, i) != own)
+            vbuf_u64_cas_acq_rel(&part_at(map, i)->head.frozen, &nobody, token);
+    }
+    bool fenced = vbuf_fence_heavy();
+    for (uint32_t i = 1; i < parts; i++) {
+        struct part *part = part_at(map, i);
+        uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
+        if (seen != token)
+            continue;
+        if (fenced)
+            take_part(map, part, token);
+        else
+            vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
+    }
+    struct part *shared = part_at(map, 0);
+    if (shared != own && part_enter(map, shared)) {
+        struct limbo_chain taken = {0, 0, 0};
+        empty_part(map, shared, &taken);
+        part_leave(shared);
+        push_orphan_chain(map, &taken);
+    }
+}
+
+/* Seals the orphans, and the open batch with them if it is time, into an entered part. */
+static void seal_all(struct map *map, struct part *part, bool open_too)
+{
+    struct limbo_chain batch = {0, 0, 0};
+    adopt_orphans(map, &batch);
+    if (open_too) {
+        struct limbo_chain open = take_open(part);
+        limbo_join(&batch, &open, link_slots, map);
+    }
+    if (batch.first != 0)
+        limbo_seal(&part->limbo, &batch, ebr_seal_tag(map->head.domain_), link_slots, map);
+}
+
+/* Settles until nothing more comes; enters and leaves. How many slots left limbo. */
+static uint64_t settle_all(struct map *map, struct part *part, size_t *budget)
+{
+    uint64_t reclaimed = 0, before;
+    if (!part_enter_patiently(map, part))
+        return 0;
+    bool entered;
+    do {
+        before = reclaimed;
+        entered = slots_settle(map, part, budget, &reclaimed);
+    } while (entered && reclaimed != before && *budget > 0);
+    if (entered)
+        part_leave(part);
+    return reclaimed;
+}
+
+size_t slots_collect(struct map *map, size_t *budget)
+{
+    struct part *part = map_own_part(map);
+    /* What destructors remove may become ready at once, and so on: not in this call. */
+    size_t waiting = slots_in_limbo(map);
+    *budget = *budget < waiting ? *budget : waiting;
+    take_over(map, part);
+    if (!part_enter_patiently(map, part))
+        return 0; /* all is with the orphans, for the next collector */
+    seal_all(map, part, true);
+    part_leave(part);
+    for (int step = 0; step < LIMBO_GRACE / 2; step++) {
+        if (ebr_advance(map->head.domain_, true) != EBR_ADVANCED)
+            break;
+    }
+    return (size_t)settle_all(map, part, budget);
+}
+
+void slots_turn_over(struct map *map, struct part *part)
+{
+    if (!part_enter(map, part))
+        return;
+    /* The tag is a write to the line that every pin reads. */
+    seal_all(map, part,
+             part->head.open_count >= CROWDED_BATCH || !ebr_is_crowded(map->head.domain_));
+    part_leave(part);
+    ebr_advance(map->head.domain_, false);
+    size_t budget = DESTROYS_A_CALL;
+    uint64_t reclaimed = 0;
+    if (part_enter(map, part) && slots_settle(map, part, &budget, &reclaimed))
+        part_leave(part);
+}
+
+void slots_bury(struct map *map, struct part *part, uint32_t index)
+{
+    if (!part_enter(map, part)) {
+        push_orphan(map, index);
+        return;
+    }
+    bool due = slotmap_bury_into_(&part->head, slot_at(map, index), index);
+    part_leave(part);
+    if (due)
+        slots_turn_over(map, part);
+}
+
+void slots_destroy_limbo(struct map *map)
+{
+    struct limbo_chain all = {0, 0, 0};
+    adopt_orphans(map, &all);
+    uint32_t limit = vbuf_u32_load_acquire(&map->head.thread_limit_);
+    for (uint32_t i = 0; i <= limit; i++) {
+        struct part *part = part_at(map, i);
+        struct limbo_chain open = take_open(part);
+        struct limbo_chain rest = limbo_take_all(&part->limbo, link_slots, map);
+        limbo_join(&all, &rest, link_slots, map);
+        limbo_join(&all, &open, link_slots, map);
+    }
+    while (all.first != 0)
+        map->destroy(map->context, value_of(map, slot_at(map, pop_first(map, &all))));
+}
