@@ -104,13 +104,16 @@
  * find a doomed object, as it could only hold up the removers. EVERY_MESSAGE undoes this last
  * paragraph's second half, and is a check on it.
  *
- * Sizes: STEPS of the epoch, SECTIONS0 and SECTIONS1 of the readers.
+ * Sizes: STEPS of the epoch, SECTIONS0 and SECTIONS1 of the readers, COLLECTORS (1 or 0).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 
 #ifndef STEPS
 #define STEPS 2
+#endif
+#ifndef COLLECTORS
+#define COLLECTORS 1
 #endif
 #ifndef SECTIONS0
 #define SECTIONS0 1
@@ -916,6 +919,9 @@ init {
         run reader(0, SECTIONS0);
         run reader(1, SECTIONS1);
         run remover(2, false);
+#if COLLECTORS
         run remover(3, true)
+#endif
+        skip
     }
 }
