@@ -35,6 +35,13 @@ if(VBUF_CRITERION)
     vbuf_add_canary(unit.nothing "Tested: 0 " canary_nothing --filter nowhere/*)
 endif()
 
+if(TARGET vbuf_stress)
+    vbuf_add_canary(stress "canary: broken: value 7 changed after its unpin"
+        vbuf_stress --case canary --seed 1)
+    vbuf_add_canary(stress.hang "canary-hang: broken: no progress for"
+        vbuf_stress --case canary-hang --seconds 1 --seed 1)
+endif()
+
 if(VBUF_SANITIZE STREQUAL "address")
     vbuf_add_canary_forms(use_after_free "AddressSanitizer: heap-use-after-free")
     vbuf_add_canary_forms(leak "LeakSanitizer: detected memory leaks")

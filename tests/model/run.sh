@@ -27,8 +27,8 @@ pass small  large  LIGHT_ONLY
 pass small  large  OVERFLOW_READER
 pass small  large  FENCE_MODE OVERFLOW_READER
 pass twice  large  REPIN
-pass tiny   large  UNATTACHED_REMOVER
-pass tiny   large  HIGH_WATER_BEFORE_HEAVY
+pass tiny   tall   UNATTACHED_REMOVER
+pass tiny   tall   HIGH_WATER_BEFORE_HEAVY
 pass tiny   medium OVERFLOW_READER OVERFLOW_AS_WRITTEN ALWAYS_HEAVY
 pass tiny   tall   TWO_REMOVERS
 pass tiny   small  EVERY_MESSAGE

@@ -1,13 +1,13 @@
 /*
  * ambush.c - takes the processor away from threads at any instruction.
  *
- * stress_disturb stops a thread between two calls of the library; this stops it inside one, between a
- * load and its compare-and-swap for instance, long enough for others to do everything in between. Each
- * thread of a crew has a timer of its own, whose signal arrives after a random time; the handler sleeps,
- * or yields, and sets the timer again.
+ * stress_disturb stops a thread between two calls of the library; this stops it inside one, between
+ * a load and its compare-and-swap for instance, long enough for others to do everything in between.
+ * Each thread of a crew has a timer of its own, whose signal arrives after a random time; the
+ * handler sleeps, or yields, and sets the timer again.
  *
- * ThreadSanitizer holds signals back until the next system call, so there it is left out; as it is under
- * strace, which stops the whole thread for each signal.
+ * ThreadSanitizer holds signals back until the next system call, so there it is left out; as it is
+ * under strace, which stops the whole thread for each signal.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -33,7 +33,8 @@ static __thread struct ambush {
     bool armed;
     timer_t timer;
     struct check_rng rng;
-} own __attribute__((tls_model("initial-exec"))); /* the handler must not be the one to allocate it */
+} own
+    __attribute__((tls_model("initial-exec"))); /* the handler must not be the one to allocate it */
 
 static void set_timer(void)
 {

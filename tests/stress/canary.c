@@ -15,9 +15,8 @@ static void destroy(void *context, void *value)
 void stress_canary(void)
 {
     struct slotmap *map;
-    struct slotmap_options options = {.value_size = sizeof(struct stress_value),
-                                      .max_len = 16,
-                                      .destroy = destroy};
+    struct slotmap_options options = {
+        .value_size = sizeof(struct stress_value), .max_len = 16, .destroy = destroy};
     if (!STRESS_CHECK(slotmap_create(&map, &options) == VBUF_OK, "create"))
         return;
     struct stress_value value;

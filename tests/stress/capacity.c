@@ -1,13 +1,15 @@
 /*
  * capacity.c - S5 and S9: max_len live values always fit, and never one more.
  *
- * Maps of one to two hundred values and threads that want more than that, or nearly as much, or together
- * less. Two bounds, both on the safe side, frame what is live: `below` counts a value from after its
- * insert to before its remove, so it may never pass max_len; the other counts from before the insert to
- * after the remove, so insert may say VBUF_FULL only if that one reached max_len during the call.
+ * Maps of one to two hundred values and threads that want more than that, or nearly as much, or
+ * together less. Two bounds, both on the safe side, frame what is live: `below` counts a value from
+ * after its insert to before its remove, so it may never pass max_len; the other counts from before
+ * the insert to after the remove, so insert may say VBUF_FULL only if that one reached max_len
+ * during the call.
  *
- * In the end half of the threads exit and the others go to sleep, all of them with slots and room of
- * their own; then a collect must find all that was removed, and max_len values must fit all the same.
+ * In the end half of the threads exit and the others go to sleep, all of them with slots and room
+ * of their own; then a collect must find all that was removed, and max_len values must fit all the
+ * same.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -35,8 +37,8 @@ struct capacity_run {
 };
 
 /*
- * One insert, and whether its answer is right. The counters are read and changed by acq_rel adds: each
- * figure must really be from before the call, or from after.
+ * One insert, and whether its answer is right. The counters are read and changed by acq_rel adds:
+ * each figure must really be from before the call, or from after.
  */
 static enum vbuf_status insert_one(struct capacity_run *run, slotmap_handle *handle)
 {

@@ -1,11 +1,12 @@
 /*
  * commit_fail.c - C5 and S6 without memory: what fails has claimed nothing, and work goes on later.
  *
- * Threads append to a vector, or insert into a map, while memory is refused: by the system calls, made to
- * fail through fault.h; by the on_commit hook; or by the kernel, under RLIMIT_DATA in a child process.
- * Either at random, and the threads try again; or as a drought: from some moment on every commit fails,
- * until each thread has met it. Then all stop, and what is there must be exactly what was appended: no
- * hole, nothing half-claimed, nothing lost. Memory is given back, and all must finish.
+ * Threads append to a vector, or insert into a map, while memory is refused: by the system calls,
+ * made to fail through fault.h; by the on_commit hook; or by the kernel, under RLIMIT_DATA in a
+ * child process. Either at random, and the threads try again; or as a drought: from some moment on
+ * every commit fails, until each thread has met it. Then all stop, and what is there must be
+ * exactly what was appended: no hole, nothing half-claimed, nothing lost. Memory is given back, and
+ * all must finish.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -31,16 +32,16 @@ enum { WEATHERS = LIMIT_DROUGHT, MOST_THREADS = 32, LONGEST_RUN = 32 };
 struct memory_run {
     enum weather weather;
     unsigned threads;
-    uint64_t goal;         /* elements or values a thread adds */
-    struct cvec *vector;   /* one of the two */
+    uint64_t goal;       /* elements or values a thread adds */
+    struct cvec *vector; /* one of the two */
     struct slotmap *map;
     uint64_t seed;
-    uint64_t allowed;                   /* commits the hook allows before the drought */
-    struct vbuf_atomic_u64 asked;       /* commits the hook was asked for */
-    struct vbuf_atomic_u32 plenty;      /* the drought is over */
-    struct vbuf_atomic_u64 refusals;    /* VBUF_NOMEM seen */
+    uint64_t allowed;                /* commits the hook allows before the drought */
+    struct vbuf_atomic_u64 asked;    /* commits the hook was asked for */
+    struct vbuf_atomic_u32 plenty;   /* the drought is over */
+    struct vbuf_atomic_u64 refusals; /* VBUF_NOMEM seen */
     struct vbuf_atomic_u64 destroyed;
-    uint64_t added[MOST_THREADS];       /* each written by its thread */
+    uint64_t added[MOST_THREADS]; /* each written by its thread */
     slotmap_handle *handles[MOST_THREADS];
     pthread_barrier_t start;
     pthread_barrier_t drought;
@@ -52,7 +53,7 @@ static bool is_drought(const struct memory_run *run)
            run->weather == LIMIT_DROUGHT;
 }
 
-/* ---- the weather --------------------------------------------------------------------------------------- */
+/* ---- the weather ---- */
 
 static bool ask(void *context, size_t bytes)
 {
@@ -125,7 +126,7 @@ static void end_weather(struct memory_run *run)
         setrlimit(RLIMIT_DATA, &limit_before);
 }
 
-/* ---- the work ------------------------------------------------------------------------------------------ */
+/* ---- the work ---- */
 
 static void destroy(void *context, void *value)
 {
@@ -177,7 +178,8 @@ static void add(struct memory_run *run, struct stress_thread *self, bool stop_at
                           vbuf_status_string(status)))
             return;
         STRESS_CHECK(errno == ENOMEM, "out of memory, and errno is %d", errno);
-        STRESS_CHECK(!vbuf_u32_load_relaxed(&run->plenty), "memory is back, and the call says nomem");
+        STRESS_CHECK(!vbuf_u32_load_relaxed(&run->plenty),
+                     "memory is back, and the call says nomem");
         vbuf_u64_fetch_add_relaxed(&run->refusals, 1);
         if (stop_at_refusal && ++refused > 4) /* a few times, to be sure that nothing comes of it */
             return;
@@ -198,7 +200,7 @@ static void work(struct stress_thread *self)
     add(run, self, false);
 }
 
-/* ---- the checks, with everybody stopped ------------------------------------------------------------------ */
+/* ---- the checks, with everybody stopped ---- */
 
 static uint64_t added_by_all(const struct memory_run *run)
 {
@@ -218,7 +220,8 @@ static void check_vector(struct memory_run *run)
                  "a hole: appended %" PRIu64 ", claimed %zu, published %zu", added,
                  cvec_claimed(run->vector), slice.count);
     for (size_t i = 0; i < slice.count && !stress_failed(); i++) {
-        STRESS_CHECK(stress_value_intact(&elements[i], elements[i].id), "element %zu is not whole", i);
+        STRESS_CHECK(stress_value_intact(&elements[i], elements[i].id), "element %zu is not whole",
+                     i);
         stress_order_step(&order, elements[i].id);
     }
     STRESS_CHECK(cvec_get(run->vector, slice.count) == NULL, "an element nobody pushed");
@@ -250,7 +253,7 @@ static void check(struct memory_run *run)
         check_map(run);
 }
 
-/* ---- a round --------------------------------------------------------------------------------------------- */
+/* ---- a round ---- */
 
 static bool create(struct memory_run *run, struct check_rng *rng, bool vector)
 {
@@ -325,7 +328,7 @@ static uint64_t one_round(struct check_rng *rng, enum weather weather, bool vect
     return vbuf_u64_load_relaxed(&run.refusals);
 }
 
-/* ---- RLIMIT_DATA ----------------------------------------------------------------------------------------- */
+/* ---- RLIMIT_DATA ---- */
 
 enum { NOT_ENFORCED = 77 };
 
@@ -347,7 +350,8 @@ static _Noreturn void run_child(struct check_rng *rng)
         _exit(NOT_ENFORCED);
     uint64_t goal = ((uint64_t)8 << 20) / sizeof(struct stress_value); /* for each thread */
     for (unsigned i = 0; i < 2 && !stress_failed(); i++)
-        STRESS_CHECK(one_round(rng, LIMIT_DROUGHT, i == 0, goal) > 0, "RLIMIT_DATA refused nothing");
+        STRESS_CHECK(one_round(rng, LIMIT_DROUGHT, i == 0, goal) > 0,
+                     "RLIMIT_DATA refused nothing");
     fflush(NULL);
     _exit(stress_failed() ? 1 : 0);
 }
@@ -389,8 +393,8 @@ void stress_commit_fail(void)
         part_limit(&rng);
     do {
         uint64_t goal = 1 + stress_below(&rng, stress_chance(&rng, 4) ? 20000 : 1000);
-        refusals += one_round(&rng, (enum weather)(rounds % WEATHERS), rounds / WEATHERS % 2 == 0,
-                              goal);
+        refusals +=
+            one_round(&rng, (enum weather)(rounds % WEATHERS), rounds / WEATHERS % 2 == 0, goal);
         rounds++;
     } while (stress_going() || (rounds < 2 * WEATHERS && !stress_failed()));
     STRESS_CHECK(stress_failed() || refusals > 0, "nothing was refused");

@@ -1,11 +1,12 @@
 /*
  * cvec_mixed.c - C1 to C6: everything a vector does, at once.
  *
- * Each round has a vector of its own, with elements of 16 or 64 bytes, a max_len that is enough, exactly
- * enough or too small, and often an on_commit hook that refuses large steps, so that it grows in many
- * small ones: each is an era in which claims can go wrong. Writers push, extend and reserve; readers
- * walk, look at the newest element and ask for what is not there. An element says who wrote it, when, and
- * in which run, so one walk at the end shows whether each is there once, whole, and in order.
+ * Each round has a vector of its own, with elements of 16 or 64 bytes, a max_len that is enough,
+ * exactly enough or too small, and often an on_commit hook that refuses large steps, so that it
+ * grows in many small ones: each is an era in which claims can go wrong. Writers push, extend and
+ * reserve; readers walk, look at the newest element and ask for what is not there. An element says
+ * who wrote it, when, and in which run, so one walk at the end shows whether each is there once,
+ * whole, and in order.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -64,14 +65,15 @@ static const void *address(const struct vector_run *run, const void *base, size_
     return (const char *)base + index * element_size(run);
 }
 
-/* ---- writers ------------------------------------------------------------------------------------------ */
+/* ---- writers ---- */
 
 /* What was appended is found at once, where it belongs (C4). */
 static void find_own(struct vector_run *run, size_t index, uint64_t wanted)
 {
     uint64_t id;
     const void *element = cvec_get(run->vector, index);
-    if (STRESS_CHECK(element != NULL, "element %zu was pushed and is not found by its pusher", index))
+    if (STRESS_CHECK(element != NULL, "element %zu was pushed and is not found by its pusher",
+                     index))
         STRESS_CHECK(whole(run, element, &id) && id == wanted,
                      "element %zu is not what its pusher wrote", index);
 }
@@ -118,8 +120,8 @@ static void reserve_some(struct vector_run *run, struct check_rng *rng)
     size_t capacity = cvec_capacity(run->vector) + stress_below(rng, 4096);
     enum vbuf_status status = cvec_reserve(run->vector, capacity);
     if (status == VBUF_OK)
-        STRESS_CHECK(cvec_capacity(run->vector) >= capacity, "reserved %zu, and the capacity is %zu",
-                     capacity, cvec_capacity(run->vector));
+        STRESS_CHECK(cvec_capacity(run->vector) >= capacity,
+                     "reserved %zu, and the capacity is %zu", capacity, cvec_capacity(run->vector));
     else
         STRESS_CHECK(status == VBUF_NOMEM || (status == VBUF_FULL && capacity > most),
                      "reserve of %zu, max_len %zu, says %s", capacity, most,
@@ -143,7 +145,8 @@ static void write_elements(struct stress_thread *self)
                 count = (size_t)(run->goal - turn);
             status = extend_many(run, self->id, turn, count, &index);
         } else {
-            status = push_one(run, stress_item_id(self->id, 0, turn), stress_chance(rng, 2), &index);
+            status =
+                push_one(run, stress_item_id(self->id, 0, turn), stress_chance(rng, 2), &index);
         }
         if (status != VBUF_OK) {
             check_refusal(run, status, count);
@@ -154,8 +157,8 @@ static void write_elements(struct stress_thread *self)
             continue;
         }
         refused = 0;
-        find_own(run, index + count - 1, stress_item_id(self->id, count > 1 ? count - 1 : 0,
-                                                        turn + count - 1));
+        find_own(run, index + count - 1,
+                 stress_item_id(self->id, count > 1 ? count - 1 : 0, turn + count - 1));
         turn += count;
         if (run->passing) /* release: whoever takes the index, the push has returned (C4) */
             vbuf_u64_store_release(&run->newest[self->id], index + count);
@@ -171,7 +174,7 @@ static void write_elements(struct stress_thread *self)
     vbuf_u32_fetch_add_relaxed(&run->writing, UINT32_MAX);
 }
 
-/* ---- readers ------------------------------------------------------------------------------------------ */
+/* ---- readers ---- */
 
 struct reader {
     struct vector_run *run;
@@ -201,8 +204,7 @@ static void walk_on(struct reader *reader)
     }
     if (run->passing) {
         uint64_t seen = vbuf_u64_load_relaxed(&run->longest);
-        while (seen < slice.count &&
-               !vbuf_u64_cas_acq_rel(&run->longest, &seen, slice.count)) {
+        while (seen < slice.count && !vbuf_u64_cas_acq_rel(&run->longest, &seen, slice.count)) {
         }
     }
 }
@@ -252,7 +254,9 @@ static void look_past_end(struct reader *reader, struct check_rng *rng)
 static void read_elements(struct stress_thread *self)
 {
     struct reader reader = {.run = self->context};
-    /* Looking at the tail orders everything below it: one reader must rely on the watermark alone. */
+    /*
+     * Looking at the tail orders everything below it: one reader must rely on the watermark alone.
+     */
     bool only_walks = self->id % 2 == 0;
     while (vbuf_u32_load_relaxed(&reader.run->writing) > 0 && !stress_failed()) {
         if (only_walks || stress_chance(&self->rng, 8))
@@ -276,7 +280,7 @@ static void read_or_write(struct stress_thread *self)
         read_elements(self);
 }
 
-/* ---- a round ------------------------------------------------------------------------------------------ */
+/* ---- a round ---- */
 
 /* With nobody else at it. */
 static void check_all(struct vector_run *run)
@@ -286,10 +290,9 @@ static void check_all(struct vector_run *run)
     uint64_t appended = vbuf_u64_load_relaxed(&run->appended);
     walk_on(&reader);
     cvec_stats(run->vector, &stats);
-    STRESS_CHECK(reader.order.count == appended && stats.claimed == appended &&
-                     stats.len == appended,
-                 "appended %" PRIu64 ", claimed %zu, published %zu", appended, stats.claimed,
-                 stats.len);
+    STRESS_CHECK(
+        reader.order.count == appended && stats.claimed == appended && stats.len == appended,
+        "appended %" PRIu64 ", claimed %zu, published %zu", appended, stats.claimed, stats.len);
     STRESS_CHECK(stats.capacity <= stats.max_len, "capacity %zu, max_len %zu", stats.capacity,
                  stats.max_len);
     if (run->goal * run->writers <= stats.max_len)

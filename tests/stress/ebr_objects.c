@@ -1,14 +1,15 @@
 /*
  * ebr_objects.c - E1 and E3: what is retired is reclaimed once, after every pin that could see it.
  *
- * A board of pointers that writers swap, and a stack that is popped by a plain CAS, which is only right
- * because a popped node comes back no sooner than every pin has ended. Readers hold short, nested and
- * renewed pins; some threads exit pinned; once with records for all, once with fewer records than threads.
- * Reclaiming poisons and frees: AddressSanitizer sees a late look, and so does the object itself.
+ * A board of pointers that writers swap, and a stack that is popped by a plain CAS, which is only
+ * right because a popped node comes back no sooner than every pin has ended. Readers hold short,
+ * nested and renewed pins; some threads exit pinned; once with records for all, once with fewer
+ * records than threads. Reclaiming poisons and frees: AddressSanitizer sees a late look, and so
+ * does the object itself.
  *
- * The last part is for the heavy barrier alone. A reader fills its processor's store buffer before each
- * pin, so that the pin's store becomes visible late, while a writer swaps, retires and collects as fast
- * as it can. Without the barrier the writer overtakes the pin.
+ * The last part is for the heavy barrier alone. A reader fills its processor's store buffer before
+ * each pin, so that the pin's store becomes visible late, while a writer swaps, retires and
+ * collects as fast as it can. Without the barrier the writer overtakes the pin.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -116,7 +117,7 @@ static void look(struct object_run *run, struct check_rng *rng, unsigned looks)
     }
 }
 
-/* ---- roles -------------------------------------------------------------------------------------------- */
+/* ---- roles ---- */
 
 static void do_swap(struct object_run *run, struct check_rng *rng)
 {
@@ -150,18 +151,28 @@ static void do_synchronize(struct object_run *run, struct check_rng *rng)
     stress_sleep(200000);
 }
 
+static struct object *hold(struct object_run *run, struct check_rng *rng, uint64_t *id)
+{
+    struct object *object = vbuf_pointer_load_acquire(&run->board[stress_below(rng, BOARD)]);
+    *id = object->value.id;
+    return object;
+}
+
 static void do_read(struct object_run *run, struct check_rng *rng)
 {
+    uint64_t id;
     ebr_pin(run->domain);
+    struct object *held = hold(run, rng, &id);
     look(run, rng, 2);
-    if (stress_chance(rng, 4)) {
+    for (uint64_t i = stress_below(rng, 8); i > 0; i--) {
         ebr_pin(run->domain);
         look(run, rng, 4);
         ebr_repin(run->domain); /* nested: must change nothing */
-        look(run, rng, 1);
+        stress_disturb(rng);
         ebr_unpin(run->domain);
+        STRESS_CHECK(stress_value_intact(&held->value, id),
+                     "object %" PRIx64 " changed under an outer pin", id);
     }
-    look(run, rng, 1);
     ebr_unpin(run->domain);
 }
 
@@ -203,8 +214,8 @@ static bool do_pop(struct object_run *run, struct check_rng *rng)
         top = seen;
     } while (true);
     if (top != NULL) {
-        STRESS_CHECK(stress_value_intact(&top->value, top->value.id), "popped %" PRIx64 " is not whole",
-                     top->value.id);
+        STRESS_CHECK(stress_value_intact(&top->value, top->value.id),
+                     "popped %" PRIx64 " is not whole", top->value.id);
         vbuf_u64_fetch_add_relaxed(&run->popped, top->value.id);
         retire(run, top);
     }
@@ -291,7 +302,7 @@ static void do_role(struct stress_thread *self)
     }
 }
 
-/* ---- a run -------------------------------------------------------------------------------------------- */
+/* ---- a run ---- */
 
 static bool open_run(struct object_run *run, uint32_t max_threads)
 {
@@ -343,7 +354,7 @@ static void part_roles(uint32_t max_threads, double share)
     close_run(&run);
 }
 
-/* ---- the late store ----------------------------------------------------------------------------------- */
+/* ---- the late store ---- */
 
 static void pin_late(struct stress_thread *self)
 {
@@ -356,7 +367,8 @@ static void pin_late(struct stress_thread *self)
             uint64_t id = object->value.id;
             for (unsigned j = 0; j < 16; j++) {
                 if (!STRESS_CHECK(stress_value_intact(&object->value, id),
-                                  "object %" PRIx64 " changed under a pin whose store came late", id))
+                                  "object %" PRIx64 " changed under a pin whose store came late",
+                                  id))
                     break;
             }
             ebr_unpin(run->domain);
@@ -386,6 +398,7 @@ static void part_late_store(double share)
     if (!open_run(&run, 0))
         return;
     stress_part(share);
+    stress_ambushes = false; /* both must run all the time, side by side */
     stress_crew_start(&swapping, 1, swap_at_once, &run);
     stress_run(1, pin_late, &run);
     stress_crew_join(&swapping);

@@ -1,15 +1,16 @@
 /*
  * fence_fallback.c - E2: everything at once, with whichever fence the process has.
  *
- * Sessions live in a slot map, every handle that was ever issued is in a vector, and a configuration is
- * swapped and retired: all in one domain, all looked at under one pin. Run it by itself, and under
+ * Sessions live in a slot map, every handle that was ever issued is in a vector, and a
+ * configuration is swapped and retired: all in one domain, all looked at under one pin. Run it by
+ * itself, and under
  *
  *     strace -f -e trace=membarrier -e inject=membarrier:error=ENOSYS
  *
- * (fence_fallback.sh does), where pins must fall back to a full fence. The case asks the system itself
- * what there is, and statistics must agree. With a process-wide fence there is a second part: the system
- * begins to refuse the barrier in the middle. Then nothing may be freed any more, nothing may break, and
- * when the barrier is back, what waits is freed.
+ * (fence_fallback.sh does), where pins must fall back to a full fence. The case asks the system
+ * itself what there is, and statistics must agree. With a process-wide fence there is a second
+ * part: the system begins to refuse the barrier in the middle. Then nothing may be freed any more,
+ * nothing may break, and when the barrier is back, what waits is freed.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -66,17 +67,16 @@ static void check_fence(struct mixed_run *run, enum vbuf_fence_kind expected)
     struct slotmap_report map;
     ebr_stats(run->domain, &stats);
     slotmap_stats(run->sessions.map, &map);
-    STRESS_CHECK(vbuf_fence_kind() == expected && stats.fence == expected &&
-                     map.domain.fence == expected,
-                 "the fence is %s, but the process says %s, the domain %s, the map %s",
-                 fence_name(expected), fence_name(vbuf_fence_kind()), fence_name(stats.fence),
-                 fence_name(map.domain.fence));
+    STRESS_CHECK(
+        vbuf_fence_kind() == expected && stats.fence == expected && map.domain.fence == expected,
+        "the fence is %s, but the process says %s, the domain %s, the map %s", fence_name(expected),
+        fence_name(vbuf_fence_kind()), fence_name(stats.fence), fence_name(map.domain.fence));
     STRESS_CHECK((stats.epoch & 1) == (expected == VBUF_FENCE_FULL),
                  "epoch %" PRIu64 " does not say that the fence is %s", stats.epoch,
                  fence_name(expected));
 }
 
-/* ---- what happens ---------------------------------------------------------------------------------------- */
+/* ---- what happens ---- */
 
 static void end_session(void *context, void *value)
 {
@@ -193,7 +193,7 @@ static void serve(struct stress_thread *self)
     }
 }
 
-/* ---- the barrier refused ---------------------------------------------------------------------------------- */
+/* ---- the barrier refused ---- */
 
 static uint64_t epoch_of(struct mixed_run *run, uint64_t *refused)
 {
@@ -225,7 +225,7 @@ static void refuse_barrier(struct mixed_run *run, unsigned threads, int64_t leng
     stress_note("%" PRIu64 " barriers refused", refused);
 }
 
-/* ---- the case --------------------------------------------------------------------------------------------- */
+/* ---- the case ---- */
 
 static bool open_run(struct mixed_run *run)
 {
@@ -255,8 +255,9 @@ static void close_run(struct mixed_run *run)
     STRESS_CHECK(cvec_len(run->log) == opened, "%" PRIu64 " opened, %zu in the log", opened,
                  cvec_len(run->log));
     stress_values_destroy(&run->sessions);
-    STRESS_CHECK(vbuf_u64_load_relaxed(&run->ended) == opened, "%" PRIu64 " opened, %" PRIu64 " ended",
-                 opened, vbuf_u64_load_relaxed(&run->ended));
+    STRESS_CHECK(vbuf_u64_load_relaxed(&run->ended) == opened,
+                 "%" PRIu64 " opened, %" PRIu64 " ended", opened,
+                 vbuf_u64_load_relaxed(&run->ended));
     struct configuration *last = vbuf_pointer_exchange_acq_rel(&run->configuration, NULL);
     ebr_retire(run->domain, &last->entry, free_configuration);
     STRESS_CHECK(ebr_domain_destroy(run->domain) == VBUF_OK, "somebody is still pinned");

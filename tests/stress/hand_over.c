@@ -1,12 +1,12 @@
 /*
  * hand_over.c - slots go round between threads: S1, S2, S6.
  *
- * Some threads only insert, others only remove, so every slot goes from the free lists of the ones over
- * the belt to the limbo of the others, and back through what threads share with each other. A side array
- * has an owner for each slot number: two live handles must never share one. Threads are stopped in the
- * middle of everything (ambush.c), because what may go wrong here, a slot taken off a shared list that
- * comes back while somebody is about to take it too, takes a few instructions on one side and a whole
- * life of the slot on the other.
+ * Some threads only insert, others only remove, so every slot goes from the free lists of the ones
+ * over the belt to the limbo of the others, and back through what threads share with each other. A
+ * side array has an owner for each slot number: two live handles must never share one. Threads are
+ * stopped in the middle of everything (ambush.c), because what may go wrong here, a slot taken off
+ * a shared list that comes back while somebody is about to take it too, takes a few instructions on
+ * one side and a whole life of the slot on the other.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -22,7 +22,8 @@ struct belt_run {
     struct slotmap *map;
     struct stress_ledger values;
     struct vbuf_atomic_u64 belt[BELT]; /* handles on their way */
-    struct vbuf_atomic_u32 *owners;    /* by slot number: 0, or the low bits of the value's id, and 1 */
+    struct vbuf_atomic_u32
+        *owners; /* by slot number: 0, or the low bits of the value's id, and 1 */
     struct vbuf_atomic_u32 inserting;
 };
 
@@ -44,7 +45,8 @@ static void give_up_ownership(struct belt_run *run, slotmap_handle handle, uint6
 {
     uint32_t token = token_of(id);
     STRESS_CHECK(vbuf_u32_cas_acquire(&run->owners[slotmap_handle_index(handle)], &token, 0),
-                 "slot %" PRIu32 " of %" PRIu64 " belongs to another", slotmap_handle_index(handle), id);
+                 "slot %" PRIu32 " of %" PRIu64 " belongs to another", slotmap_handle_index(handle),
+                 id);
 }
 
 static void put_on_belt(struct belt_run *run, struct check_rng *rng, slotmap_handle handle)
@@ -161,8 +163,8 @@ static uint64_t close_run(struct belt_run *run)
     struct slotmap_report stats;
     slotmap_stats(run->map, &stats);
     if (!stress_failed()) {
-        STRESS_CHECK(stats.len == 0 && stats.limbo == 0, "%zu live and %zu in limbo, and nobody is here",
-                     stats.len, stats.limbo);
+        STRESS_CHECK(stats.len == 0 && stats.limbo == 0,
+                     "%zu live and %zu in limbo, and nobody is here", stats.len, stats.limbo);
         stress_ledger_audit(&run->values);
     }
     stress_ledger_ending(&run->values);

@@ -7,8 +7,8 @@
  *
  * NAME is a case or `all`. The seed is printed first; giving it again repeats every thread's random
  * stream, though not the system's schedule. One line a case; the last line is `N passed, N failed`.
- * Exit status: 0; 1 when a case failed; 2 for a command line that makes no sense; 3 when a case hung;
- * 77 when nothing could be run here.
+ * Exit status: 0; 1 when a case failed; 2 for a command line that makes no sense; 3 when a case
+ * hung; 77 when nothing could be run here.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -30,15 +30,18 @@ struct stress_case {
 };
 
 static const struct stress_case cases[] = {
-    {"stale", "removed handles against slots that are reused all the time (S1)", stress_stale, false},
-    {"thread-churn", "threads come and go, inserting and removing (S2 S6 E1 E3)", stress_thread_churn,
+    {"stale", "removed handles against slots that are reused all the time (S1)", stress_stale,
      false},
-    {"pinned-value", "values looked at again and again under pins (S3)", stress_pinned_value, false},
+    {"thread-churn", "threads come and go, inserting and removing (S2 S6 E1 E3)",
+     stress_thread_churn, false},
+    {"pinned-value", "values looked at again and again under pins (S3)", stress_pinned_value,
+     false},
     {"fence-fallback", "everything at once, with whichever fence there is (E2)",
      stress_fence_fallback, false},
-    {"commit-fail", "memory refused in the middle of pushes and inserts (C5 S6)", stress_commit_fail,
+    {"commit-fail", "memory refused in the middle of pushes and inserts (C5 S6)",
+     stress_commit_fail, false},
+    {"cvec-mixed", "push, extend, reserve, get, snapshot at once (C1-C6)", stress_cvec_mixed,
      false},
-    {"cvec-mixed", "push, extend, reserve, get, snapshot at once (C1-C6)", stress_cvec_mixed, false},
     {"capacity", "many threads at the limit of a tiny map (S5 S9)", stress_capacity, false},
     {"ebr-objects", "pins, nested, repeated, too many, against retire (E1 E3)", stress_ebr_objects,
      false},
@@ -95,8 +98,7 @@ bool stress_failed(void)
 
 bool stress_going(void)
 {
-    return !stress_failed() &&
-           stress_now() < (int64_t)vbuf_u64_load_relaxed(&current.deadline);
+    return !stress_failed() && stress_now() < (int64_t)vbuf_u64_load_relaxed(&current.deadline);
 }
 
 bool stress_fail(const char *format, ...)
@@ -179,7 +181,7 @@ static void print_totals(void)
     printf("\n");
 }
 
-/* ---- the watchdog ------------------------------------------------------------------------------------- */
+/* ---- the watchdog ---- */
 
 static void *watch(void *unused)
 {
@@ -217,7 +219,7 @@ static void start_watch(void)
     pthread_detach(thread);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------ */
+/* ---- running ---- */
 
 static void run_case(const struct stress_case *which)
 {

@@ -1,11 +1,12 @@
 /*
  * map_churn.c - maps come and go: S6, E1.
  *
- * Places hold maps; most of them share one domain. Threads use whatever map they find, under the read
- * side of the place's lock; now and then one takes the write side, destroys the map there with values
- * live and removals pending, while others are pinned in the same domain through other maps, and puts a
- * new one in. Short-lived threads join in, so that thread numbers are reused while their last holder's
- * slots are still about. Every value must be destroyed once, and no address space may be left behind.
+ * Places hold maps; most of them share one domain. Threads use whatever map they find, under the
+ * read side of the place's lock; now and then one takes the write side, destroys the map there with
+ * values live and removals pending, while others are pinned in the same domain through other maps,
+ * and puts a new one in. Short-lived threads join in, so that thread numbers are reused while their
+ * last holder's slots are still about. Every value must be destroyed once, and no address space may
+ * be left behind.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -79,7 +80,7 @@ static void end(struct churn_map *map)
     map->map = NULL;
 }
 
-/* ---- using a map ------------------------------------------------------------------------------------------ */
+/* ---- using a map ---- */
 
 static void remove_value(struct churn_map *map, struct check_rng *rng, slotmap_handle handle)
 {
@@ -93,7 +94,8 @@ static void remove_value(struct churn_map *map, struct check_rng *rng, slotmap_h
             stress_disturb(rng);
             if (slotmap_remove(map->map, handle, NULL) == VBUF_OK)
                 stress_ledger_removed(map->ledger, id);
-            STRESS_CHECK(stress_value_intact(value, id), "value %" PRIu64 " changed under a pin", id);
+            STRESS_CHECK(stress_value_intact(value, id), "value %" PRIu64 " changed under a pin",
+                         id);
         }
     }
     slotmap_unpin(map->map);
@@ -224,7 +226,7 @@ static void churn(struct stress_thread *self)
     }
 }
 
-/* ---- the case --------------------------------------------------------------------------------------------- */
+/* ---- the case ---- */
 
 static size_t mappings(void)
 {
@@ -282,6 +284,7 @@ void stress_map_churn(void)
     /* A map is several mappings; the threads and the allocator keep some for themselves. */
     size_t after = mappings();
     STRESS_CHECK(STRESS_SANITIZED || after < before + 64 || after < before + maps / 4,
-                 "%" PRIu64 " maps have gone; mappings: %zu before, %zu after", maps, before, after);
+                 "%" PRIu64 " maps have gone; mappings: %zu before, %zu after", maps, before,
+                 after);
     stress_note("%" PRIu64 " maps, %.2f M values", maps, (double)values / 1e6);
 }

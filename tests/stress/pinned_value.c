@@ -1,11 +1,11 @@
 /*
  * pinned_value.c - S3: a value got under a pin stays intact until the unpin.
  *
- * Readers take handles from a small table, and look at what they get again and again under short, long
- * and nested pins. Removers replace what the table names: fast ones in a loop, collecting now and then so
- * that the epoch moves; slow ones a value at a time with pauses between, so that their batches of
- * removed slots stay open over many epochs (a batch tagged too early frees its last values under readers).
- * The destructor poisons the value, so one look too late shows.
+ * Readers take handles from a small table, and look at what they get again and again under short,
+ * long and nested pins. Removers replace what the table names: fast ones in a loop, collecting now
+ * and then so that the epoch moves; slow ones a value at a time with pauses between, so that their
+ * batches of removed slots stay open over many epochs (a batch tagged too early frees its last
+ * values under readers). The destructor poisons the value, so one look too late shows.
  *
  * The table passes handles without ordering anything: what is in a value must be visible to whoever
  * finds it by its handle, however it came by that.
@@ -106,7 +106,8 @@ static void read_values(struct stress_thread *self)
         for (unsigned i = 0; i < 64; i++)
             read_short(run, &self->rng);
         if (slotmap_read(run->map, pick(run, &self->rng), &copy) == VBUF_OK)
-            STRESS_CHECK(stress_value_intact(&copy, copy.id), "read copied a value that is not whole");
+            STRESS_CHECK(stress_value_intact(&copy, copy.id),
+                         "read copied a value that is not whole");
         if (stress_chance(&self->rng, 8))
             read_long(run, &self->rng);
         looks += 64;

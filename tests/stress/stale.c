@@ -1,13 +1,13 @@
 /*
  * stale.c - S1: a handle whose remove has returned never resolves.
  *
- * First part: a tiny map whose slots are reused all the time. Churners insert and remove, and put each
- * removed handle into a ring; triers take handles out of it, in any order and as often as they like, and
- * ask for them in every way there is. Half of the ring is filled once, so that its handles grow as old as
- * the run; in the other half new ones replace old ones.
+ * First part: a tiny map whose slots are reused all the time. Churners insert and remove, and put
+ * each removed handle into a ring; triers take handles out of it, in any order and as often as they
+ * like, and ask for them in every way there is. Half of the ring is filled once, so that its
+ * handles grow as old as the run; in the other half new ones replace old ones.
  *
- * Second part: slots start near their last generation, so that all of them are used up. Each slot lives
- * as often as it can and no more, no handle is issued twice, and what is used up is counted.
+ * Second part: slots start near their last generation, so that all of them are used up. Each slot
+ * lives as often as it can and no more, no handle is issued twice, and what is used up is counted.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -128,7 +128,9 @@ static void try_from_ring(struct stress_thread *self)
     while (!stress_failed() && more_tries(run)) {
         for (unsigned i = 0; i < CHUNK; i++) {
             uint64_t draw = check_rng_next(&self->rng);
-            /* Pairs with the release in keep. An empty place gives 0, which is no handle: as good. */
+            /*
+             * Pairs with the release in keep. An empty place gives 0, which is no handle: as good.
+             */
             slotmap_handle handle = {vbuf_u64_load_acquire(&run->ring[draw >> 32 & (RING - 1)])};
             try_stale(run->map, handle, draw);
         }
@@ -173,12 +175,13 @@ static void part_ring(void)
         try_stale(run.map, handle, 2);
         try_stale(run.map, handle, 8);
     }
-    stress_note("%.0f M tries, %zu slots lived %.0f times each", (double)vbuf_u64_load_relaxed(&run.taken) / 1e6,
-                stats.slots, (double)stats.inserted / (double)stats.slots);
+    stress_note("%.0f M tries, %zu slots lived %.0f times each",
+                (double)vbuf_u64_load_relaxed(&run.taken) / 1e6, stats.slots,
+                (double)stats.inserted / (double)stats.slots);
     slotmap_destroy(run.map);
 }
 
-/* ---- generations run to their end ---------------------------------------------------------------------- */
+/* ---- generations run to their end ---- */
 
 enum { END_THREADS = 4, END_WINDOW = 16 };
 
@@ -190,7 +193,7 @@ struct handle_log {
 
 struct end_run {
     struct slotmap *map;
-    uint32_t first; /* generation */
+    uint32_t first;                          /* generation */
     struct handle_log logs[END_THREADS + 1]; /* the last is the main thread's */
 };
 
@@ -215,8 +218,8 @@ static void use_up(struct slotmap *map, uint32_t first, struct handle_log *log,
     while (!stress_failed() && (more || count > 0)) {
         if (more && count < END_WINDOW) {
             more = insert_patiently(map, log->count, &window[count]);
-            if (more && !STRESS_CHECK((window[count].bits >> 32) > first,
-                                      "%" PRIx64 " wraps round", window[count].bits))
+            if (more && !STRESS_CHECK((window[count].bits >> 32) > first, "%" PRIx64 " wraps round",
+                                      window[count].bits))
                 break;
             count += more;
         } else {
@@ -287,7 +290,7 @@ static void part_end(uint32_t lives, uint64_t *used_up)
     struct end_run run = {.first = first};
     struct slotmap_options options = {.value_size = sizeof(struct stress_value),
                                       .max_len = END_THREADS * END_WINDOW * 2,
-                                    .max_limbo = 512,
+                                      .max_limbo = 512,
                                       .max_threads = END_THREADS + 1,
                                       .first_generation = first};
     if (!STRESS_CHECK(slotmap_create(&run.map, &options) == VBUF_OK, "create near the end"))
@@ -304,8 +307,8 @@ static void part_end(uint32_t lives, uint64_t *used_up)
             break;
     }
     slotmap_stats(run.map, &stats);
-    STRESS_CHECK(stats.len == 0 && stats.limbo == 0, "%zu live and %zu in limbo, and nobody is here",
-                 stats.len, stats.limbo);
+    STRESS_CHECK(stats.len == 0 && stats.limbo == 0,
+                 "%zu live and %zu in limbo, and nobody is here", stats.len, stats.limbo);
     STRESS_CHECK(stats.exhausted == stats.slots, "%zu of %zu slots are used up, and nothing fits",
                  stats.exhausted, stats.slots);
     STRESS_CHECK(stats.inserted == (uint64_t)stats.slots * lives,

@@ -2,14 +2,17 @@
  * stress.h - what the stress cases share.
  *
  * A case is a function that runs many threads against the library for a while and checks invariants
- * along the way and at the end. It calls stress_fail for what it finds broken, and returns soon after:
- * stress_going() turns false then. A case that makes no progress is ended by the watchdog in main.c.
+ * along the way and at the end. It calls stress_fail for what it finds broken, and returns soon
+ * after: stress_going() turns false then. A case that makes no progress is ended by the watchdog in
+ * main.c.
  *
- * Forced rare paths: sizes are tiny, every thread has a random stream of its own, and stress_disturb
- * gives the processor away at random moments, because two cores alone interleave too little.
+ * Forced rare paths: sizes are tiny, every thread has a random stream of its own, and
+ * stress_disturb gives the processor away at random moments, because two cores alone interleave too
+ * little.
  *
- * The cases pass nothing between threads with more ordering than the contract under test asks of its
- * users: an acquire too many here would hide from ThreadSanitizer a release too few in the library.
+ * The cases pass nothing between threads with more ordering than the contract under test asks of
+ * its users: an acquire too many here would hide from ThreadSanitizer a release too few in the
+ * library.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -63,7 +66,7 @@ struct stress_settings {
 
 extern struct stress_settings stress;
 
-/* ---- time, failures, words -------------------------------------------------------------------------- */
+/* ---- time, failures, words ---- */
 
 /* Gives the case, or its next part, this share of its seconds from now on. */
 void stress_part(double share);
@@ -108,7 +111,7 @@ int64_t stress_now(void);
 /* Makes a hang show after this many seconds without progress. */
 void stress_patience(double seconds);
 
-/* ---- chance ------------------------------------------------------------------------------------------- */
+/* ---- chance ---- */
 
 /* Stream `number` of this case and seed. */
 struct check_rng stress_stream(uint64_t number);
@@ -137,18 +140,18 @@ void stress_disturb(struct check_rng *rng);
 void stress_sleep(int64_t nanoseconds);
 
 /*
- * Fills the processor's store buffer with stores to cold lines, so that the next store is seen late by
- * others. Where the library relies on a heavy fence for that, a missing one shows.
+ * Fills the processor's store buffer with stores to cold lines, so that the next store is seen late
+ * by others. Where the library relies on a heavy fence for that, a missing one shows.
  */
 void stress_delay_stores(struct check_rng *rng);
 
 /*
- * For loops that wait until something that must happen has: `round` starts at 0. False after about ten
- * seconds: then it is time to report.
+ * For loops that wait until something that must happen has: `round` starts at 0. False after about
+ * ten seconds: then it is time to report.
  */
 bool stress_wait(unsigned *round);
 
-/* ---- threads ------------------------------------------------------------------------------------------ */
+/* ---- threads ---- */
 
 enum { STRESS_MAX_THREADS = 256 };
 
@@ -176,10 +179,13 @@ void stress_crew_join(struct stress_crew *crew);
 /* Starts and joins. */
 void stress_run(unsigned count, void (*body)(struct stress_thread *self), void *context);
 
-/* One thread, with a small stack where sanitizers do not need a large one. Never fails: ends the run. */
+/*
+ * One thread, with a small stack where sanitizers do not need a large one. Never fails: ends the
+ * run.
+ */
 void stress_spawn(pthread_t *handle, void *(*body)(void *), void *context);
 
-/* ---- values ------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 /* A value whose every word follows from its id: any change shows. */
 struct stress_value {
@@ -235,13 +241,16 @@ void stress_ledger_audit_end(struct stress_ledger *ledger);
 /* From now on destruction needs no remove: a map is about to be destroyed. */
 void stress_ledger_ending(struct stress_ledger *ledger);
 
-/* A map's destructor; its context is the ledger. Checks the value, tells the ledger, poisons the value. */
+/*
+ * A map's destructor; its context is the ledger. Checks the value, tells the ledger, poisons the
+ * value.
+ */
 void stress_destroy_value(void *ledger, void *value);
 
 /* How many destructors this thread has run: at most 128 may run inside one insert or remove. */
 extern __thread uint64_t stress_destroyed_here;
 
-/* ---- what goes into a vector ------------------------------------------------------------------------ */
+/* ---- what goes into a vector ---- */
 
 /* An element's id: its writer's number, its place in the run it was appended with, its turn. */
 static inline uint64_t stress_item_id(unsigned writer, size_t place, uint64_t turn)
@@ -272,12 +281,12 @@ struct stress_order {
 };
 
 /*
- * The next element: checks that it is its writer's next, so that a whole walk has seen every element
- * exactly once and in order, and that runs are contiguous.
+ * The next element: checks that it is its writer's next, so that a whole walk has seen every
+ * element exactly once and in order, and that runs are contiguous.
  */
 bool stress_order_step(struct stress_order *order, uint64_t id);
 
-/* ---- the cases ---------------------------------------------------------------------------------------- */
+/* ---- the cases ---- */
 
 void stress_stale(void);
 void stress_thread_churn(void);

@@ -16,7 +16,7 @@ __thread uint64_t stress_destroyed_here;
 uint64_t stress_crews;
 bool stress_ambushes;
 
-/* ---- delays ------------------------------------------------------------------------------------------- */
+/* ---- delays ---- */
 
 void stress_sleep(int64_t nanoseconds)
 {
@@ -35,10 +35,11 @@ void stress_disturb(struct check_rng *rng)
 
 void stress_delay_stores(struct check_rng *rng)
 {
-    enum { LINES = 1 << 17, STORES = 48 };
+    /* Far more than the caches hold. ThreadSanitizer would see nothing anyway, and needs memory. */
+    enum { LINES = STRESS_SANITIZED ? 1 << 12 : 1 << 19, STORES = 48 };
     static struct {
         struct vbuf_atomic_u64 word __attribute__((aligned(64)));
-    } cold[LINES]; /* more than a processor's own cache */
+    } cold[LINES];
     for (unsigned i = 0; i < STORES; i++)
         vbuf_u64_store_relaxed(&cold[stress_below(rng, LINES)].word, i);
 }
@@ -52,7 +53,7 @@ bool stress_wait(unsigned *round)
     return *round < 64 + 10000;
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------ */
+/* ---- threads ---- */
 
 static _Noreturn void out_of(const char *what)
 {
@@ -113,7 +114,7 @@ void stress_run(unsigned count, void (*body)(struct stress_thread *self), void *
     stress_crew_join(&crew);
 }
 
-/* ---- values ------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 static const uint64_t poison = UINT64_C(0xdeadfeeddeadfeed);
 
@@ -148,7 +149,7 @@ void stress_value_poison(struct stress_value *value)
         value->words[i] = poison;
 }
 
-/* ---- the ledger --------------------------------------------------------------------------------------- */
+/* ---- the ledger ---- */
 
 void stress_ledger_open(struct stress_ledger *ledger, uint64_t room)
 {
@@ -244,7 +245,7 @@ void stress_destroy_value(void *context, void *value)
     stress_value_poison(own);
 }
 
-/* ---- what goes into a vector ------------------------------------------------------------------------ */
+/* ---- what goes into a vector ---- */
 
 bool stress_order_step(struct stress_order *order, uint64_t id)
 {
@@ -252,12 +253,13 @@ bool stress_order_step(struct stress_order *order, uint64_t id)
     unsigned place = (unsigned)(id >> 40) & 0xffff;
     uint64_t *next = &order->next[stress_item_writer(id)];
     if (!STRESS_CHECK(turn == *next,
-                      "element %" PRIu64 " is turn %" PRIu64 " of writer %u, after %" PRIu64 " turns",
+                      "element %" PRIu64 " is turn %" PRIu64 " of writer %u, after %" PRIu64
+                      " turns",
                       order->count, turn, stress_item_writer(id), *next))
         return false;
     if (place > 0 &&
-        !STRESS_CHECK(order->count > 0 &&
-                          order->last == stress_item_id(stress_item_writer(id), place - 1, turn - 1),
+        !STRESS_CHECK(order->count > 0 && order->last == stress_item_id(stress_item_writer(id),
+                                                                        place - 1, turn - 1),
                       "element %" PRIu64 " belongs to a run and stands alone", order->count))
         return false;
     (*next)++;

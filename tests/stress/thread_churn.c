@@ -2,10 +2,11 @@
  * thread_churn.c - threads come and go: S2, S6, E1, E3.
  *
  * Lanes of threads: as soon as one has ended, its lane starts the next, so that comings and goings
- * overlap. Each thread inserts some values, puts their handles where others find them, removes some of
- * its own and of others' (several may try the same: one wins), retires some objects, and exits with
- * half-full batches, with free slots of its own, sometimes pinned. The ledger knows what became of every
- * value. In the end nothing may be missing: neither a destructor, nor a slot, nor a thread number.
+ * overlap. Each thread inserts some values, puts their handles where others find them, removes some
+ * of its own and of others' (several may try the same: one wins), retires some objects, and exits
+ * with half-full batches, with free slots of its own, sometimes pinned. The ledger knows what
+ * became of every value. In the end nothing may be missing: neither a destructor, nor a slot, nor a
+ * thread number.
  *
  * Once with room for all threads, once with room for few, so that most go through the shared words.
  *
@@ -228,8 +229,8 @@ static void fill(struct churn_run *run, size_t max_len)
             return;
         stress_value_make(&value, id);
         enum vbuf_status status = slotmap_insert(run->map, &value, &handle);
-        if (!STRESS_CHECK(status == VBUF_OK, "slots are lost: with %zu of %zu live insert says %s", len,
-                          max_len, vbuf_status_string(status)))
+        if (!STRESS_CHECK(status == VBUF_OK, "slots are lost: with %zu of %zu live insert says %s",
+                          len, max_len, vbuf_status_string(status)))
             return;
         stress_ledger_inserted(&run->values, id);
     }
@@ -239,8 +240,9 @@ static void fill(struct churn_run *run, size_t max_len)
 }
 
 /*
- * Slots are made when none is free and limbo is within its limit, so there are no more than fit into the
- * map, into limbo, and into the caches of the threads there were at once; unless exits lose some.
+ * Slots are made when none is free and limbo is within its limit, so there are no more than fit
+ * into the map, into limbo, and into the caches of the threads there were at once; unless exits
+ * lose some.
  */
 static void check_slots(const struct slotmap_report *stats, unsigned lanes)
 {
@@ -260,8 +262,8 @@ static void check_sums(struct churn_run *run, unsigned lanes)
                  " destroyed; it was %" PRIu64 ", %" PRIu64 ", %" PRIu64,
                  stats.inserted, stats.removed, stats.destroyed, sums.inserted, sums.removed,
                  sums.destroyed);
-    STRESS_CHECK(stats.len == sums.inserted - sums.removed, "%zu live, should be %" PRIu64, stats.len,
-                 sums.inserted - sums.removed);
+    STRESS_CHECK(stats.len == sums.inserted - sums.removed, "%zu live, should be %" PRIu64,
+                 stats.len, sums.inserted - sums.removed);
     STRESS_CHECK(stats.limbo == 0, "%zu left in limbo, and nobody is here", stats.limbo);
     STRESS_CHECK(stats.domain.threads <= 1 && stats.domain.overflow_pins == 0,
                  "%" PRIu32 " threads and %" PRIu32 " pins are left of those that exited",
@@ -273,7 +275,8 @@ static void check_sums(struct churn_run *run, unsigned lanes)
     check_slots(&stats, lanes);
 }
 
-static void run_churn(uint64_t lives, uint32_t domain_threads, uint32_t map_threads, uint64_t stream)
+static void run_churn(uint64_t lives, uint32_t domain_threads, uint32_t map_threads,
+                      uint64_t stream)
 {
     static struct churn_run run;
     run = (struct churn_run){.few = map_threads != 0};
@@ -315,8 +318,8 @@ static void run_churn(uint64_t lives, uint32_t domain_threads, uint32_t map_thre
 
 void stress_thread_churn(void)
 {
-    uint64_t lives = stress_threads(64, 2) * (stress.tries != 0 ? stress.tries
-                                                                 : stress_amount(1000, 100));
+    uint64_t lives =
+        stress_threads(64, 2) * (stress.tries != 0 ? stress.tries : stress_amount(1000, 100));
     run_churn(lives, 0, 0, 1);
     if (!stress_failed())
         run_churn(lives / 4, 8, 4, 2);

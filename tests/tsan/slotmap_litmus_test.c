@@ -162,6 +162,34 @@ TEST(slotmap_litmus, S6_what_exited_threads_left_is_destroyed_in_order)
     }
 }
 
+/* S9: collectors take lists from threads that nap, and from threads that do not. */
+static void s9_churn_or_collect(void *context, unsigned thread)
+{
+    struct litmus *l = context;
+    if (thread >= 2) {
+        while (vbuf_u32_load_relaxed(&l->done) < 2)
+            slotmap_collect(l->table.map);
+        return;
+    }
+    for (uint64_t i = 0; i < ROUNDS / 4; i++) {
+        replace(l, i % CELLS, (uint64_t)thread << 32 | i);
+        if (i % 1000 == 0)
+            team_sleep_us(100);
+    }
+    vbuf_u32_fetch_add_relaxed(&l->done, 1);
+}
+
+TEST(slotmap_litmus, S9_lists_change_hands)
+{
+    for (int kind = 0; kind < MAX_THREADS_KINDS; kind++) {
+        struct litmus l;
+        setup(&l, 200, max_threads_kinds[kind], true);
+        team_run(4, s9_churn_or_collect, &l);
+        table_destroy(&l.table);
+        CHECK_EQ(vbuf_u64_load_relaxed(&l.inserted), vbuf_u64_load_relaxed(&l.destroyed));
+    }
+}
+
 /* S2: who wins a remove owns what belongs to the handle: a plain counter, and the value itself. */
 static void s2_race_to_remove(void *context, unsigned thread)
 {

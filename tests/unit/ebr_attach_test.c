@@ -34,6 +34,13 @@ static struct ebr_report stats_of(struct ebr_domain *domain)
     return stats;
 }
 
+/* What a reclaim function was told. */
+struct leaver_entry {
+    struct ebr_entry entry;
+    struct ebr_domain *domain;
+    enum vbuf_status status;
+};
+
 TEST(ebr_attach, attach_and_detach_may_be_repeated)
 {
     struct ebr_domain *domain = NULL;
@@ -67,6 +74,22 @@ TEST(ebr_attach, detach_is_busy_iff_pinned)
     CHECK_STATUS(VBUF_OK, ebr_detach(domain));
     CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domain));
     CHECK_STATUS(VBUF_OK, ebr_domain_destroy(other));
+}
+
+static void detach_in_reclaim(struct ebr_entry *entry)
+{
+    struct leaver_entry *e = (struct leaver_entry *)(void *)entry;
+    e->status = ebr_detach(e->domain);
+}
+
+TEST(ebr_attach, detach_is_busy_inside_a_reclaim_function)
+{
+    struct leaver_entry e = {.domain = make(0)};
+    ebr_retire(e.domain, &e.entry, detach_in_reclaim);
+    CHECK_EQ(drain(e.domain), 1);
+    CHECK_STATUS(VBUF_BUSY, e.status);
+    CHECK_STATUS(VBUF_OK, ebr_detach(e.domain));
+    CHECK_STATUS(VBUF_OK, ebr_domain_destroy(e.domain));
 }
 
 TEST(ebr_attach, E3_what_a_detached_thread_had_retired_is_left_to_others)
@@ -160,6 +183,40 @@ TEST(ebr_attach, detach_is_busy_under_a_shared_pin_too)
     struct ebr_domain *domain = make(1);
     team_run_one(detach_under_a_shared_pin, domain);
     CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domain));
+}
+
+/* With a shared pin in one domain, the thread gets no record in another until that has ended. */
+static void attach_under_a_shared_pin(void *context, unsigned index)
+{
+    struct ebr_domain **domains = context; /* the first has no record for this thread */
+    struct object object = {.destroyed = 0};
+    (void)index;
+    ebr_pin(domains[0]);
+    CHECK_STATUS(VBUF_BUSY, ebr_attach(domains[1]));
+    CHECK_STATUS(VBUF_BUSY, ebr_synchronize(domains[1]));
+    CHECK_STATUS(VBUF_BUSY, ebr_detach(domains[1]));
+    ebr_pin(domains[1]); /* works, through the shared word */
+    CHECK_EQ(stats_of(domains[1]).overflow_pins, 1);
+    retire(domains[1], &object);
+    ebr_unpin(domains[0]); /* in any order */
+    CHECK_EQ(drain(domains[1]), 0);
+    CHECK_EQ(stats_of(domains[0]).overflow_pins, 0);
+    ebr_unpin(domains[1]);
+    CHECK_EQ(stats_of(domains[1]).overflow_pins, 0);
+    CHECK_STATUS(VBUF_OK, ebr_attach(domains[1]));
+    CHECK_EQ(drain(domains[1]), 1);
+    ebr_pin(domains[0]);
+    CHECK_STATUS(VBUF_OK, ebr_attach(domains[1])); /* has one already */
+    CHECK_STATUS(VBUF_OK, ebr_detach(domains[1])); /* is not pinned there */
+    ebr_unpin(domains[0]);
+}
+
+TEST(ebr_attach, attach_is_busy_under_a_shared_pin_of_any_domain)
+{
+    struct ebr_domain *domains[2] = {make(1), make(2)};
+    team_run_one(attach_under_a_shared_pin, domains);
+    CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domains[0]));
+    CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domains[1]));
 }
 
 /*

@@ -285,7 +285,7 @@ static void remove_in_chains(void *context, unsigned thread)
     CHECK(most_depth <= 2);
 }
 
-TEST(slotmap_destructor, S6_at_most_64_destructors_run_inside_an_insert_or_remove)
+TEST(slotmap_destructor, S6_at_most_128_destructors_run_inside_an_insert_or_remove)
 {
     for (int shared = 0; shared < 2; shared++) {
         setup(&ledger, &(struct slotmap_options){.max_threads = 1,

@@ -165,7 +165,7 @@ static enum vbuf_status insert_counting(struct slotmap *map, slotmap_handle *han
 }
 
 /* 1,500 slots wait in their last life; then inserts look for one that is not used up. */
-TEST(slotmap_generation, S6_an_insert_among_exhausted_slots_runs_at_most_64_destructors)
+TEST(slotmap_generation, S6_an_insert_among_exhausted_slots_runs_at_most_128_destructors)
 {
     struct slotmap *map = NULL;
     struct slotmap_options options = {

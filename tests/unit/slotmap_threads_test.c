@@ -82,7 +82,7 @@ static void finish(struct scene *s)
 static void race_to_remove(void *context, unsigned thread)
 {
     struct scene *s = context;
-    for (uint32_t i = 1; i <= BUILD_COUNT(500u, 100u); i++) {
+    for (uint32_t i = 1; i <= BUILD_COUNT(2000u, 200u); i++) {
         if (thread == 0) {
             for (uint32_t k = 0; k < CELLS; k++) {
                 table_handle handle = {0};
