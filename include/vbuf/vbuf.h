@@ -45,8 +45,8 @@ struct vbuf {
 
 /*
  * Reserves address space; commits nothing.
- * Returns VBUF_INVALID iff buffer or options is NULL, max is 0, or the alignment is not a power of
- * two; VBUF_NOMEM iff the system has no such range. Costs one to three system calls.
+ * Returns VBUF_INVALID iff buffer or options is NULL, max is 0, the alignment is not a power of two, or
+ * they overflow SIZE_MAX; VBUF_NOMEM iff the system has no such range. Costs one to three system calls.
  */
 VBUF_API enum vbuf_status vbuf_init(struct vbuf *buffer, const struct vbuf_options *options);
 
