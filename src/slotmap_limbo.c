@@ -16,8 +16,9 @@
  *
  * The fence makes one of them see the other, and the CASes on one word decide. Tokens are unique, so
  * that a taker that was stopped for long cannot take up a later one's freeze, without a fence of its
- * own behind it. A taker stopped anywhere but in the emptying itself stops nobody. What is emptied goes
- * to the orphans part by part, and from there into the limbo of whoever collects.
+ * own behind it. A taker stopped anywhere but in the emptying itself stops nobody. Only what is ready
+ * is taken, and vacant slots; the open batch is sealed where it is. So a collector takes over twice: to
+ * seal everything, and, two steps of the epoch later, to take what has become ready.
  * Destructors run outside: the part is left, and entered again, around each, so a destructor may use
  * the map, and one that takes long holds up nobody's lists.
  * A thread stopped in the middle of a call keeps what it has entered: its own lists, at most.
@@ -201,6 +202,13 @@ static struct limbo_chain take_open(struct part *part)
     return open;
 }
 
+/* Seals a batch into an entered part, or one that the caller may use. */
+static void seal(struct map *map, struct part *part, struct limbo_chain batch)
+{
+    if (batch.first != 0)
+        limbo_seal(&part->limbo, &batch, ebr_seal_tag(map->head.domain_), link_slots, map);
+}
+
 /* ---- orphans, and taking over ---- */
 
 static void push_orphan_chain(struct map *map, const struct limbo_chain *chain)
@@ -231,22 +239,40 @@ static void adopt_orphans(struct map *map, struct limbo_chain *adopted)
     }
 }
 
-/* Empties a part that the caller may use: limbo to `adopted`, the rest to the chunks. */
-static void empty_part(struct map *map, struct part *part, struct limbo_chain *adopted)
+/* Gives a chain whose grace has passed to a part; if that cannot be entered, back to the orphans. */
+static void give_ready(struct map *map, struct part *part, struct limbo_chain *ready)
 {
-    struct limbo_chain open = take_open(part);
-    struct limbo_chain all = limbo_take_all(&part->limbo, link_slots, map);
-    limbo_join(adopted, &all, link_slots, map);
-    limbo_join(adopted, &open, link_slots, map);
+    if (ready->first == 0)
+        return;
+    if (!part_enter_patiently(map, part)) {
+        push_orphan_chain(map, ready);
+        return;
+    }
+    limbo_join(&part->limbo.ready, ready, link_slots, map);
+    part_leave(part);
+}
+
+/*
+ * Takes what can be used out of a part that the caller may use: what is ready, for itself, and vacant
+ * slots, to the chunks. The open batch is sealed, and sealed batches stay, under their own tags: taken
+ * along and sealed again, they would start their grace anew with every collector.
+ */
+static struct limbo_chain empty_part(struct map *map, struct part *part)
+{
+    seal(map, part, take_open(part));
+    limbo_settle(&part->limbo, ebr_epoch(map->head.domain_), link_slots, map);
+    struct limbo_chain ready = part->limbo.ready;
+    part->limbo.ready = (struct limbo_chain){0, 0, 0};
     while (part->vacant.first != 0)
         slots_share_chunk(map, &part->vacant);
     if (part->head.free != 0) /* at most a cache: one chunk, however long */
         slots_push_chunk(map, part->head.free, link_of(map, part->head.free));
     part->head.free = 0;
+    return ready;
 }
 
-/* Empties a part that has frozen under this token, unless its owner is busy, or is so by now. */
-static void take_part(struct map *map, struct part *part, uint64_t token)
+/* Empties a part frozen under this token, unless its owner is busy, or is so by now. */
+static void take_part(struct map *map, struct part *own, struct part *part, uint64_t token)
 {
     uint64_t seen = token;
     if (vbuf_u32_load_acquire(&part->head.busy) != 0) { /* pairs with slotmap_leave_ */
@@ -255,14 +281,13 @@ static void take_part(struct map *map, struct part *part, uint64_t token)
     }
     if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_))
         return; /* its owner took it back */
-    struct limbo_chain taken = {0, 0, 0};
-    empty_part(map, part, &taken);
+    struct limbo_chain ready = empty_part(map, part);
     vbuf_u64_store_release(&part->head.frozen, 0); /* pairs with slotmap_enter_ */
-    push_orphan_chain(map, &taken);
+    give_ready(map, own, &ready);
 }
 
-/* Takes over what the others have, to the orphans. Parts that another taker has frozen are its. */
-static void take_over(struct map *map, const struct part *own)
+/* Takes over what the others have. Parts that another taker has frozen are its. */
+static void take_over(struct map *map, struct part *own)
 {
     uint32_t parts = map_parts(map);
     uint64_t token = vbuf_u64_fetch_add_acq_rel(&map->freezes, 2) + 2; /* even, and never 0 */
@@ -279,16 +304,15 @@ static void take_over(struct map *map, const struct part *own)
         if (seen != token)
             continue;
         if (fenced)
-            take_part(map, part, token);
+            take_part(map, own, part, token);
         else
             vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
     }
     struct part *shared = part_at(map, 0);
     if (shared != own && part_enter(map, shared)) {
-        struct limbo_chain taken = {0, 0, 0};
-        empty_part(map, shared, &taken);
+        struct limbo_chain ready = empty_part(map, shared);
         part_leave(shared);
-        push_orphan_chain(map, &taken);
+        give_ready(map, own, &ready);
     }
 }
 
@@ -301,8 +325,7 @@ static void seal_all(struct map *map, struct part *part, bool open_too)
         struct limbo_chain open = take_open(part);
         limbo_join(&batch, &open, link_slots, map);
     }
-    if (batch.first != 0)
-        limbo_seal(&part->limbo, &batch, ebr_seal_tag(map->head.domain_), link_slots, map);
+    seal(map, part, batch);
 }
 
 /* Settles until nothing more comes; enters and leaves. How many slots left limbo. */
@@ -336,6 +359,7 @@ size_t slots_collect(struct map *map, size_t *budget)
         if (ebr_advance(map->head.domain_, true) != EBR_ADVANCED)
             break;
     }
+    take_over(map, part); /* what the steps have made ready */
     return (size_t)settle_all(map, part, budget);
 }
 

@@ -427,7 +427,7 @@ VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_repo
  * of it, not just 128. Returns how many slots it reclaimed: at most what was in limbo when it began.
  * What destructors remove meanwhile is left to a later call. Inside a destructor, or a reclaim
  * function of ebr, it destroys nothing.
- * Any thread. Lock-free. One to three heavy fences, and a look at every thread's part.
+ * Any thread. Lock-free. Two to four heavy fences, and a look at every thread's part.
  */
 VBUF_API size_t slotmap_collect(struct slotmap *map);
 
