@@ -11,7 +11,7 @@
  *      owner   busy = 1;  light fence;  frozen is 0, or CAS frozen from a mere token to 0: the lists
  *              are its own.  Else (TAKING, for the moment of the emptying) busy = 0, and it does
  *              without: takes a slot from the chunks, leaves one with the orphans.
- *      taker   CAS frozen from 0 to token;  heavy fence;  busy is 0, and CAS token to token | TAKING:
+ *      taker   CAS frozen from 0, or another's mere token, to its own;  heavy fence;  busy is 0, and CAS token to token | TAKING:
  *              the lists are its own.
  *
  * The fence makes one of them see the other, and the CASes on one word decide. Tokens are unique, so
@@ -21,7 +21,8 @@
  * seal everything, and, two steps of the epoch later, to take what has become ready.
  * Destructors run outside: the part is left, and entered again, around each, so a destructor may use
  * the map, and one that takes long holds up nobody's lists.
- * A thread stopped in the middle of a call keeps what it has entered: its own lists, at most.
+ * A thread stopped in the middle of a call keeps what it has in its hands: the lists it has entered, or
+ * what was ready in the one part that it was emptying.
  *
  * Orphans are pushed one by one or in chains and taken all at once, so there is no ABA either. Whoever
  * takes them seals them itself, later than their unlink, as a tag must be.
@@ -40,6 +41,7 @@
 #define DESTROYS_A_CALL 128 /* more than a batch, so that what waited for a stalled pin drains */
 #define CROWDED_BATCH (4 * SLOTMAP_BATCH_)
 #define PATIENCE 16 /* yields */
+#define COLLECT_ROUNDS 3
 
 static void link_slots(const void *context, uint64_t node, uint64_t next)
 {
@@ -134,17 +136,18 @@ static uint64_t take_ready(struct map *map, struct part *part)
 {
     uint64_t before = part->limbo.ready.count;
     for (int i = 0; i < CHUNKS_SHARED_A_CALL && part->limbo.ready.first != 0; i++) {
-        if (part->vacant.count + part->limbo.ready.count <= part->keep)
+        uint64_t ready = part->limbo.ready.count;
+        if (part->vacant.count + ready <= part->keep)
             break;
+        /* Before others can have them: what is removed again must be counted as reclaimed once. */
+        part_count(map, part, &part->reclaimed, ready < map->chunk ? ready : map->chunk);
         slots_share_chunk(map, &part->limbo.ready);
     }
-    uint64_t reclaimed = before - part->limbo.ready.count;
     if (part->vacant.count + part->limbo.ready.count <= map->cache_limit) {
-        reclaimed += part->limbo.ready.count;
+        part_count(map, part, &part->reclaimed, part->limbo.ready.count);
         limbo_join(&part->vacant, &part->limbo.ready, link_slots, map);
     }
-    part_count(map, part, &part->reclaimed, reclaimed);
-    return reclaimed;
+    return before - part->limbo.ready.count;
 }
 
 /*
@@ -286,16 +289,20 @@ static void take_part(struct map *map, struct part *own, struct part *part, uint
     give_ready(map, own, &ready);
 }
 
-/* Takes over what the others have. Parts that another taker has frozen are its. */
+/* Takes over what the others have. */
 static void take_over(struct map *map, struct part *own)
 {
     uint32_t parts = map_parts(map);
     uint64_t token = vbuf_u64_fetch_add_acq_rel(&map->freezes, 2) + 2; /* even, and never 0 */
     for (uint32_t i = 1; i < parts; i++) {
-        uint64_t nobody = 0;
-        /* Pairs with the load in slotmap_enter_, over the fences. */
-        if (part_at(map, i) != own)
-            vbuf_u64_cas_acq_rel(&part_at(map, i)->head.frozen, &nobody, token);
+        struct part *part = part_at(map, i);
+        uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
+        /* A mere token may be of a taker that was stopped: ours replaces it, our fence is behind it.
+         * Pairs with the load in slotmap_enter_, over the fences. */
+        while (part != own && !(seen & SLOTMAP_TAKING_)) {
+            if (vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token))
+                break;
+        }
     }
     bool fenced = vbuf_fence_heavy();
     for (uint32_t i = 1; i < parts; i++) {
@@ -328,28 +335,33 @@ static void seal_all(struct map *map, struct part *part, bool open_too)
     seal(map, part, batch);
 }
 
-/* Settles until nothing more comes; enters and leaves. How many slots left limbo. */
+/*
+ * Settles what is ready by now, within the budget; enters and leaves. What destructors remove may become
+ * ready meanwhile: it joins behind, and is left to a later call. How many slots left limbo.
+ */
 static uint64_t settle_all(struct map *map, struct part *part, size_t *budget)
 {
     uint64_t reclaimed = 0, before;
     if (!part_enter_patiently(map, part))
         return 0;
+    limbo_settle(&part->limbo, ebr_epoch(map->head.domain_), link_slots, map);
+    uint64_t ready = part->limbo.ready.count;
+    size_t most = *budget < ready ? *budget : (size_t)ready;
+    *budget -= most;
     bool entered;
     do {
         before = reclaimed;
-        entered = slots_settle(map, part, budget, &reclaimed);
-    } while (entered && reclaimed != before && *budget > 0);
+        entered = slots_settle(map, part, &most, &reclaimed);
+    } while (entered && reclaimed != before && most > 0);
     if (entered)
         part_leave(part);
+    *budget += most;
     return reclaimed;
 }
 
 size_t slots_collect(struct map *map, size_t *budget)
 {
     struct part *part = map_own_part(map);
-    /* What destructors remove may become ready at once, and so on: not in this call. */
-    size_t waiting = slots_in_limbo(map);
-    *budget = *budget < waiting ? *budget : waiting;
     take_over(map, part);
     if (!part_enter_patiently(map, part))
         return 0; /* all is with the orphans, for the next collector */
@@ -359,8 +371,14 @@ size_t slots_collect(struct map *map, size_t *budget)
         if (ebr_advance(map->head.domain_, true) != EBR_ADVANCED)
             break;
     }
-    take_over(map, part); /* what the steps have made ready */
-    return (size_t)settle_all(map, part, budget);
+    /* What the steps have made ready; and again, because other collectors move things about. */
+    uint64_t reclaimed = 0, more = 1;
+    for (int round = 0; round < COLLECT_ROUNDS && more != 0 && *budget > 0; round++) {
+        take_over(map, part);
+        more = settle_all(map, part, budget);
+        reclaimed += more;
+    }
+    return (size_t)reclaimed;
 }
 
 void slots_turn_over(struct map *map, struct part *part)
