@@ -91,6 +91,8 @@ TEST(logd_kill, lists_names_that_are_being_replaced)
     pthread_t thread;
     REQUIRE(logd_start(&server, no_options, 0));
     REQUIRE(client_open(&client, &server) && client_open(&renamed, &server));
+    client_command(&renamed, "CLIENT", "SETNAME", "odd-odd-odd", NULL);
+    EXPECT(&renamed, "+OK\r\n"); /* from now on every list shows one of the two */
     REQUIRE(pthread_create(&thread, NULL, rename_again_and_again, &renamed) == 0);
     uint64_t commands = 0;
     while (commands < RENAMES && check_failures() == 0) {
@@ -99,7 +101,7 @@ TEST(logd_kill, lists_names_that_are_being_replaced)
         for (int i = 0; i < 200; i++) {
             REQUIRE(client_bulk(&client, list, sizeof(list)) > 0);
             CHECK(strstr(list, "name=even--even--even ") != NULL ||
-                  strstr(list, "name=odd-odd-odd ") != NULL || strstr(list, "cmds=0\n") != NULL);
+                  strstr(list, "name=odd-odd-odd ") != NULL);
         }
         commands = client_info(&client, "total_commands_processed");
     }
