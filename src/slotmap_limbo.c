@@ -278,8 +278,8 @@ static struct limbo_chain empty_part(struct map *map, struct part *part)
 static void take_part(struct map *map, struct part *own, struct part *part, uint64_t token)
 {
     uint64_t seen = token;
-    if (vbuf_u32_load_acquire(&part->head.busy) != 0) { /* pairs with slotmap_leave_ */
-        vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
+    if (vbuf_u32_load_acquire(&part->head.busy) != 0) {     /* pairs with slotmap_leave_ */
+        vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0); /* against the owner's to 0 */
         return;
     }
     if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_))

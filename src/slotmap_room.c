@@ -95,7 +95,7 @@ static void grant_and_use(struct map *map, struct part *part, uint64_t granted)
 
 static bool take_from_pool(struct map *map, struct part *part)
 {
-    uint64_t pool = vbuf_u64_load_acquire(&map->pool);
+    uint64_t pool = vbuf_u64_load_acquire(&map->pool); /* pairs with the adds and CASes to it */
     if (pool == 0)
         return false;
     begin_move(map);
@@ -155,6 +155,7 @@ static bool take_back_from_any(struct map *map, struct part *part, bool *refused
 /* Counts in where there is room, for the threads that share part 0. */
 static bool take_shared(struct part *part)
 {
+    /* Pairs with the CAS below and count_inserted, of the other threads that share the part. */
     uint64_t inserted = vbuf_u64_load_acquire(&part->head.inserted);
     do {
         uint64_t room =

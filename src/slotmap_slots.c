@@ -88,7 +88,7 @@ uint64_t slots_share_chunk(struct map *map, struct limbo_chain *chain)
 /* Commits slots below `need` at least: twice what there is, or, refused that, what is needed. */
 static enum vbuf_status commit_slots(struct map *map, uint32_t need)
 {
-    uint32_t limit = vbuf_u32_load_acquire(&map->head.slot_limit_);
+    uint32_t limit = vbuf_u32_load_acquire(&map->head.slot_limit_); /* pairs with the max below */
     if (need <= limit)
         return VBUF_OK;
     size_t size = map->head.slot_size_;
@@ -116,7 +116,7 @@ static enum vbuf_status commit_slots(struct map *map, uint32_t need)
 /* Takes up to `most` slots that were never used: the first and how many. FULL: there are none. */
 static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *first, uint32_t *made)
 {
-    uint32_t seen = vbuf_u32_load_acquire(&map->made);
+    uint32_t seen = vbuf_u32_load_acquire(&map->made); /* pairs with the CAS below */
     for (;;) {
         *made = map->slots - seen < most ? map->slots - seen : most;
         if (*made == 0)

@@ -55,7 +55,7 @@ static uint32_t take_lowest(void)
             uint32_t number = w * 64 + (uint32_t)__builtin_ctzll(~seen);
             if (take(number))
                 return number;
-            seen = vbuf_u64_load_relaxed(&taken[w]);
+            seen = vbuf_u64_load_relaxed(&taken[w]); /* likewise */
         }
     }
     return 0;

@@ -48,7 +48,7 @@ static inline void vbuf_fence_light(void)
 /*
  * The light side in full-fence mode. ThreadSanitizer does not model stand-alone fences; every
  * happens-before that data relies on stands on the accesses, so it loses nothing here. gcc warns
- * all the same, which is why this build of it is clang's.
+ * all the same, which is why the ThreadSanitizer build is clang's.
  */
 static inline void vbuf_fence_full(void)
 {
