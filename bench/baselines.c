@@ -34,7 +34,7 @@ void *pages_alloc(size_t size)
 
 void pages_free(void *pages, size_t size)
 {
-    struct vmem vm = {pages, vmem_align_up(size, vmem_caps().granularity)};
+    struct vmem vm = {.base = pages, .size = vmem_align_up(size, vmem_page_size())};
     vmem_release(&vm);
 }
 

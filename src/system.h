@@ -13,18 +13,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* POSIX has these; system_posix.c holds just them. */
+
 void *vbuf_sys_mmap(void *address, size_t length, int protection, int flags); /* anonymous memory */
 int vbuf_sys_munmap(void *address, size_t length);
 int vbuf_sys_mprotect(void *address, size_t length, int protection);
-int vbuf_sys_madvise(void *address, size_t length, int advice);
-int vbuf_sys_mincore(void *address, size_t length, unsigned char *pages);
-int vbuf_sys_membarrier(int command);
+int vbuf_sys_msync(void *address, size_t length, int flags);
 
 /* Nanoseconds of a clock that only goes forward. */
 int64_t vbuf_sys_now(void);
-/* The system's number for the calling thread. */
+/* A number for the calling thread that no other living thread has: the system's, where there is one. */
 uint64_t vbuf_sys_thread_id(void);
 /* Lets others run for a moment: yields when `round` is small, sleeps up to a millisecond later on. */
 void vbuf_sys_relax(unsigned round);
+
+/* Linux has these as well. */
+
+int vbuf_sys_madvise(void *address, size_t length, int advice);
+int vbuf_sys_mincore(void *address, size_t length, unsigned char *pages);
+int vbuf_sys_set_name(void *address, size_t length,
+                      const char *name); /* prctl PR_SET_VMA_ANON_NAME */
+int vbuf_sys_membarrier(int command);
+int vbuf_sys_open(const char *path); /* for reading */
+long vbuf_sys_read(int file, char *text, size_t size);
+int vbuf_sys_close(int file);
 
 #endif

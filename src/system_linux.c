@@ -6,8 +6,10 @@
 #define _GNU_SOURCE
 #include "system.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +29,11 @@ int vbuf_sys_mprotect(void *address, size_t length, int protection)
     return mprotect(address, length, protection);
 }
 
+int vbuf_sys_msync(void *address, size_t length, int flags)
+{
+    return msync(address, length, flags);
+}
+
 int vbuf_sys_madvise(void *address, size_t length, int advice)
 {
     return madvise(address, length, advice);
@@ -35,6 +42,30 @@ int vbuf_sys_madvise(void *address, size_t length, int advice)
 int vbuf_sys_mincore(void *address, size_t length, unsigned char *pages)
 {
     return mincore(address, length, pages);
+}
+
+int vbuf_sys_set_name(void *address, size_t length, const char *name)
+{
+#if !defined(PR_SET_VMA)
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+    return prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, length, name);
+}
+
+int vbuf_sys_open(const char *path)
+{
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+long vbuf_sys_read(int file, char *text, size_t size)
+{
+    return read(file, text, size);
+}
+
+int vbuf_sys_close(int file)
+{
+    return close(file);
 }
 
 int vbuf_sys_membarrier(int command)

@@ -1,8 +1,8 @@
 /*
  * vmem_os.h - what vmem.c asks of an operating system: one file a system implements it.
  *
- * Addresses and sizes are multiples of the page size, sizes are not 0, and ranges lie inside one
- * reservation: vmem.c has seen to that. On failure errno says why.
+ * Addresses and sizes are multiples of the page size, sizes are not 0, options are valid, and ranges
+ * lie inside one reservation: vmem.c has seen to that. With VBUF_NOMEM errno says why.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -13,21 +13,36 @@
 
 struct vmem_facts vmem_os_facts(void);
 
-/* Address space without access and without charge, or NULL. */
-void *vmem_os_reserve(size_t size, size_t alignment);
+/*
+ * Address space without access and without charge, with the advice and the name, aligned to
+ * `alignment`, at least a page. VBUF_OK, VBUF_UNSUPPORTED or VBUF_NOMEM.
+ */
+enum vbuf_status vmem_os_reserve(size_t size, size_t alignment, const struct vmem_options *options,
+                                 void **base);
 
-/* Readable, writable, charged. False: as before. */
-bool vmem_os_commit(void *address, size_t size);
+/* Readable, writable, charged unless the reservation is uncharged. VBUF_OK or VBUF_NOMEM. */
+enum vbuf_status vmem_os_commit(void *address, size_t size);
 
-/* Without access, pages or charge. False: as before. */
-bool vmem_os_decommit(void *address, size_t size);
+/*
+ * Without access, pages or charge. VBUF_OK or VBUF_NOMEM: all is as before, unless *lost, false at
+ * the call, became true: the range may hold foreign mappings.
+ */
+enum vbuf_status vmem_os_decommit(void *address, size_t size, const struct vmem_options *options,
+                                  bool *lost);
 
 /* VBUF_OK, VBUF_INVALID when part of it is not committed, or VBUF_NOMEM. */
 enum vbuf_status vmem_os_prefault(void *address, size_t size);
 
-/* The bytes of it that are in physical memory. */
-bool vmem_os_resident(void *address, size_t size, size_t *resident);
+/* The bytes of it that are in physical memory. VBUF_OK, VBUF_UNSUPPORTED or VBUF_NOMEM. */
+enum vbuf_status vmem_os_resident(void *address, size_t size, size_t *resident);
 
+/* The bytes of it that are committed. VBUF_OK or VBUF_UNSUPPORTED. */
+enum vbuf_status vmem_os_committed(void *address, size_t size, size_t *committed);
+
+/* The address space is gone; or, where the system refuses that, at least what it held. */
 void vmem_os_release(void *address, size_t size);
+
+/* In vmem.c, for a system that cannot prefault: writes to each page, changing nothing. */
+void vmem_touch(void *address, size_t size, size_t page);
 
 #endif

@@ -108,8 +108,9 @@ static bool fails(enum fault_call call)
 void *__real_vbuf_sys_mmap(void *address, size_t length, int protection, int flags);
 int __real_vbuf_sys_munmap(void *address, size_t length);
 int __real_vbuf_sys_mprotect(void *address, size_t length, int protection);
-int __real_vbuf_sys_madvise(void *address, size_t length, int advice);
-int __real_vbuf_sys_membarrier(int command);
+/* Not there on every system. */
+int __real_vbuf_sys_madvise(void *address, size_t length, int advice) __attribute__((weak));
+int __real_vbuf_sys_membarrier(int command) __attribute__((weak));
 void *__wrap_vbuf_sys_mmap(void *address, size_t length, int protection, int flags);
 int __wrap_vbuf_sys_munmap(void *address, size_t length);
 int __wrap_vbuf_sys_mprotect(void *address, size_t length, int protection);

@@ -334,7 +334,7 @@ enum { NOT_ENFORCED = 77 };
 
 static bool limit_is_enforced(void)
 {
-    struct vmem vm = {NULL, 0};
+    struct vmem vm = {.size = 0};
     if (vmem_reserve(&vm, (size_t)64 << 20, NULL) != VBUF_OK)
         return false;
     set_limit((rlim_t)4 << 20);

@@ -21,7 +21,7 @@
 
 TEST(vmem_fault, V4_reserve_nomem_when_mmap_fails)
 {
-    struct vmem vm = {&vm, 77};
+    struct vmem vm = {.base = &vm, .size = 77};
     struct vmem_options options = {.alignment = 2 * MIB};
     fault_clear();
     uint64_t before = proc_virtual_size();
@@ -42,7 +42,7 @@ TEST(vmem_fault, V4_reserve_nomem_when_mmap_fails)
 
 TEST(vmem_fault, V4_reserve_nomem_when_the_system_has_no_such_range)
 {
-    struct vmem vm = {&vm, 77};
+    struct vmem vm = {.base = &vm, .size = 77};
     uint64_t before = proc_virtual_size();
     errno = 0;
     CHECK_STATUS(VBUF_NOMEM, vmem_reserve(&vm, SIZE_MAX / 4, NULL));

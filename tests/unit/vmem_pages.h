@@ -15,7 +15,7 @@
 /* A reservation of `pages` pages. Huge pages would blur what the tests count. */
 static inline struct vmem reserve_pages(size_t pages)
 {
-    struct vmem vm = {NULL, 0};
+    struct vmem vm = {.size = 0};
     CHECK_STATUS(VBUF_OK, vmem_reserve(&vm, pages * vmem_page_size(), NULL));
     if (pages != 0)
         madvise(vm.base, vm.size, MADV_NOHUGEPAGE);

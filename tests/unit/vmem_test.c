@@ -77,12 +77,13 @@ TEST(vmem, reserve_rounds_up_to_the_granularity)
     }
 }
 
-TEST(vmem, reserve_of_nothing_is_the_empty_reservation)
+TEST(vmem, reserve_of_nothing_is_dangling)
 {
-    struct vmem vm = {&vm, 77};
+    struct vmem vm = {.base = &vm, .size = 77};
     size_t bytes = 1;
     CHECK_STATUS(VBUF_OK, vmem_reserve(&vm, 0, NULL));
-    CHECK(vm.base == NULL);
+    CHECK(vm.base != NULL);
+    CHECK_EQ((uintptr_t)vm.base % vmem_page_size(), 0);
     CHECK_EQ(vm.size, 0);
     CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, 0));
     CHECK_STATUS(VBUF_OK, vmem_decommit(&vm, 0, 0));
@@ -97,7 +98,7 @@ TEST(vmem, reserve_of_nothing_is_the_empty_reservation)
 
 TEST(vmem, reserve_is_invalid_iff_alignment_or_size_cannot_be)
 {
-    struct vmem vm = {&vm, 77};
+    struct vmem vm = {.base = &vm, .size = 77};
     size_t bad[] = {3, 6, 4095, 4097, SIZE_MAX, SIZE_MAX / 2};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct vmem_options options = {.alignment = bad[i]};
@@ -152,7 +153,7 @@ TEST(vmem, release_gives_all_back_and_may_be_repeated)
     if (BUILD_PLAIN)
         CHECK_EQ(proc_virtual_size(), before);
     vmem_release(&vm);
-    struct vmem empty = {NULL, 0};
+    struct vmem empty = {.size = 0};
     vmem_release(&empty);
 }
 
