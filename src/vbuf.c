@@ -9,10 +9,12 @@
  * Growth multiplies the capacity (or adds to it), so that n bytes appended cost O(log n) system calls.
  * When the larger size is refused, what is needed is tried alone: a buffer near a limit still fills it.
  *
- * Shrinking has hysteresis: growth(x) being the capacity that growth makes out of x, memory is given
- * back when capacity > 2 growth(len), down to growth(len). After a growth from c, c bytes are in use:
- * half of them must go before anything shrinks; after shrinking, growth(len) - len must come before
- * anything grows. So system calls are paid for by a constant share of len each, at any edge.
+ * Shrinking has hysteresis: growth(x) being the capacity that growth makes out of x, and a page more
+ * than x at least, memory is given back when capacity > 2 growth(len) (with linear growth by n: when
+ * capacity > len + 2n), down to growth(len). So after a growth len must fall by a constant share, or a page,
+ * before anything shrinks; after shrinking it must rise by growth(len) - len before anything grows: at
+ * no edge do system calls come with every step. What was reserved, or is kept by a clear, is promised:
+ * it stays until vbuf_shrink_to. A refusal by the system is not asked for again until len has halved.
  *
  * Two marks keep all that out of the inlined calls: len may move between low_ and limit_ without a
  * call. Below low_ memory is to be given back; limit_ is the capacity. Under AddressSanitizer there
@@ -79,14 +81,30 @@ static size_t page_end(const struct vbuf *buffer, size_t capacity)
     return vmem_align_up(prefix + capacity, vmem_page_size()) - prefix;
 }
 
+static size_t at_least(size_t size, size_t limit)
+{
+    return size > limit ? size : limit;
+}
+
+/* The sum, or max if that is less. */
+static size_t plus(const struct vbuf *buffer, size_t size, size_t more)
+{
+    return more < buffer->max - size ? size + more : buffer->max;
+}
+
+/* Where the header's first page begins, or data, if there is none: an offset in the reservation. */
+static size_t committed_begin(const struct vbuf *buffer)
+{
+    size_t header = vmem_align_up(buffer->header, HEADER_ALIGNMENT);
+    return vmem_align_down(prefix_of(buffer) - header, vmem_page_size());
+}
+
 /* What growth makes of a capacity; at most max. */
 static size_t grown(const struct vbuf *buffer, size_t capacity)
 {
     const struct vbuf_growth *growth = &buffer->growth;
     if (growth->linear != 0)
-        return capacity > buffer->max - at_most(growth->linear, buffer->max)
-                   ? buffer->max
-                   : capacity + growth->linear;
+        return plus(buffer, capacity, growth->linear);
     uint64_t rest = capacity % growth->denominator;
     size_t whole, part = (size_t)(rest * growth->numerator / growth->denominator);
     if (__builtin_mul_overflow(capacity / growth->denominator, growth->numerator, &whole) ||
@@ -97,17 +115,42 @@ static size_t grown(const struct vbuf *buffer, size_t capacity)
 
 /* ---- the marks ---- */
 
-/* The largest len at which the capacity is more than growth would twice make of it, and one more. */
+/* What stays, however small len is. */
+static size_t kept(const struct vbuf *buffer)
+{
+    return at_least(buffer->keep, buffer->promised_);
+}
+
+/* What to shrink to. A page at least stays free, because growth is by the page at least. */
+static size_t shrink_target(const struct vbuf *buffer)
+{
+    size_t target =
+        at_least(grown(buffer, buffer->len), plus(buffer, buffer->len, vmem_page_size()));
+    return at_least(target, kept(buffer));
+}
+
+/* Memory is to be given back at a len below this: see the essay. */
 static size_t shrink_below(const struct vbuf *buffer)
 {
     const struct vbuf_growth *growth = &buffer->growth;
-    if (buffer->capacity <= buffer->keep)
+    size_t capacity = buffer->capacity, page = vmem_page_size();
+    if (page_end(buffer, kept(buffer)) >= page_end(buffer, capacity))
         return 0;
-    if (growth->linear != 0)
-        return buffer->capacity / 2 > growth->linear ? buffer->capacity - 2 * growth->linear : 0;
-    uint64_t half = buffer->capacity / 2, numerator = growth->numerator;
-    return (size_t)(half / numerator * growth->denominator +
-                    half % numerator * growth->denominator / numerator);
+    if (growth->linear != 0) {
+        size_t step = at_least(growth->linear, page);
+        return capacity / 2 > step ? capacity - 2 * step : 0;
+    }
+    uint64_t half = capacity / 2, numerator = growth->numerator;
+    uint64_t below =
+        half / numerator * growth->denominator + half % numerator * growth->denominator / numerator;
+    return half > page ? at_most((size_t)below, half - page) : 0;
+}
+
+/* The capacity has changed, or what is kept of it. */
+static void set_capacity(struct vbuf *buffer, size_t capacity)
+{
+    buffer->capacity = capacity;
+    buffer->shrink_below_ = shrink_below(buffer);
 }
 
 static void check_invariants(const struct vbuf *buffer)
@@ -134,7 +177,7 @@ static void settle(struct vbuf *buffer, size_t open)
         buffer->low_ = SIZE_MAX;
     } else {
         buffer->limit_ = buffer->capacity;
-        buffer->low_ = shrink_below(buffer);
+        buffer->low_ = buffer->shrink_below_;
     }
     check_invariants(buffer);
 }
@@ -193,7 +236,7 @@ static enum vbuf_status grow_to(struct vbuf *buffer, size_t capacity)
     if (status != VBUF_OK)
         return status;
     poison(buffer, end, new_end);
-    buffer->capacity = at_most(new_end, buffer->max);
+    set_capacity(buffer, at_most(new_end, buffer->max));
     return VBUF_OK;
 }
 
@@ -210,18 +253,22 @@ static enum vbuf_status ensure(struct vbuf *buffer, size_t capacity)
     return grow_to(buffer, capacity);
 }
 
-/* Gives back whole pages above `capacity`, which is len at least. */
+/*
+ * Gives back whole pages above `capacity`, which is len at least. What is lost on the way (vmem_lost)
+ * is given back as far as the buffer is concerned: it never touches it again, and never gets it again.
+ */
 static enum vbuf_status give_back(struct vbuf *buffer, size_t capacity)
 {
     size_t end = page_end(buffer, buffer->capacity), new_end = page_end(buffer, capacity);
     if (new_end >= end)
         return VBUF_OK;
+    size_t lost = vmem_lost(&buffer->memory);
     enum vbuf_status status =
         vmem_decommit(&buffer->memory, prefix_of(buffer) + new_end, end - new_end);
-    if (status != VBUF_OK)
+    if (status != VBUF_OK && vmem_lost(&buffer->memory) == lost)
         return status;
     unpoison(buffer, new_end, end); /* other memory may lie there one day */
-    buffer->capacity = new_end;
+    set_capacity(buffer, new_end);
     buffer->limit_ = at_most(buffer->limit_, new_end);
     buffer->used_ = at_most(buffer->used_, new_end);
     if (buffer->on_decommit != NULL)
@@ -232,16 +279,22 @@ static enum vbuf_status give_back(struct vbuf *buffer, size_t capacity)
 /* len becomes smaller, and the capacity, if that is due. */
 static void drop_to(struct vbuf *buffer, size_t len)
 {
+    if (len == buffer->len)
+        return;
     note_used(buffer);
     buffer->len = len;
-    size_t wanted = grown(buffer, len);
-    if (wanted < buffer->keep)
-        wanted = buffer->keep;
-    if (len < shrink_below(buffer))
-        give_back(buffer, wanted);
+    if (len < buffer->shrink_below_ && give_back(buffer, shrink_target(buffer)) != VBUF_OK)
+        buffer->shrink_below_ = len / 2; /* not again at every step */
     settle(buffer, 0);
-    if (len < buffer->low_ && !is_watched())
-        buffer->low_ = len / 2; /* refused, or less than a page: not again at every step */
+}
+
+/* `capacity` bytes are to stay, until vbuf_shrink_to. */
+static void promise(struct vbuf *buffer, size_t capacity)
+{
+    if (capacity <= buffer->promised_)
+        return;
+    buffer->promised_ = capacity;
+    buffer->shrink_below_ = shrink_below(buffer);
 }
 
 /* ---- init and destroy ---- */
@@ -307,16 +360,15 @@ enum vbuf_status vbuf_init(struct vbuf *buffer, const struct vbuf_options *optio
         made.growth = (struct vbuf_growth){.numerator = 2, .denominator = 1};
     made.keep = at_most(made.keep, made.max);
     size_t initial = at_most(options->initial, made.max);
-    size_t header = vmem_align_up(options->header, HEADER_ALIGNMENT);
-    size_t page = vmem_page_size();
     /* From the header's first page on; the rest of its last page is capacity. */
-    size_t begin = vmem_align_down(prefix - header, page), end = prefix + page_end(&made, initial);
+    size_t begin = committed_begin(&made), end = prefix + page_end(&made, initial);
     status = commit_ranges(&made, begin, end - begin, 0, 0);
     if (status != VBUF_OK) {
         vmem_release(&made.memory);
         return status;
     }
-    made.capacity = at_most(end - prefix, made.max);
+    made.promised_ = initial;
+    set_capacity(&made, at_most(end - prefix, made.max));
     poison(&made, 0, end - prefix);
     settle(&made, 0);
     *buffer = made;
@@ -327,8 +379,7 @@ void vbuf_destroy(struct vbuf *buffer)
 {
     if (buffer->memory.size != 0) {
         size_t end = page_end(buffer, buffer->capacity), prefix = prefix_of(buffer);
-        size_t header = vmem_align_up(buffer->header, HEADER_ALIGNMENT);
-        size_t begin = vmem_align_down(prefix - header, vmem_page_size());
+        size_t begin = committed_begin(buffer);
         unpoison(buffer, 0, end);
         vmem_release(&buffer->memory);
         if (buffer->on_decommit != NULL && prefix + end != begin)
@@ -345,7 +396,14 @@ enum vbuf_status vbuf_commit_two(struct vbuf *buffer, size_t offset, size_t leng
     size_t prefix = prefix_of(buffer), most = buffer->memory.size - prefix;
     if (offset > most || second_offset > most)
         return VBUF_INVALID;
-    return commit_ranges(buffer, prefix + offset, length, prefix + second_offset, second_length);
+    enum vbuf_status status =
+        commit_ranges(buffer, prefix + offset, length, prefix + second_offset, second_length);
+    if (status == VBUF_OK && is_watched()) { /* the header's last page is poisoned */
+        size_t end = page_end(buffer, buffer->capacity);
+        unpoison(buffer, offset, at_most(offset + length, end));
+        unpoison(buffer, second_offset, at_most(second_offset + second_length, end));
+    }
+    return status;
 }
 
 enum vbuf_status vbuf_commit(struct vbuf *buffer, size_t offset, size_t length)
@@ -353,31 +411,53 @@ enum vbuf_status vbuf_commit(struct vbuf *buffer, size_t offset, size_t length)
     return vbuf_commit_two(buffer, offset, length, 0, 0);
 }
 
+enum vbuf_status vbuf_decommit(struct vbuf *buffer, size_t offset, size_t length)
+{
+    size_t prefix = prefix_of(buffer), most = buffer->memory.size - prefix;
+    if (offset > most || length > most - offset || offset < buffer->capacity)
+        return VBUF_INVALID;
+    size_t page = vmem_page_size();
+    size_t begin = vmem_align_up(prefix + offset, page);
+    size_t end = vmem_align_down(prefix + offset + length, page);
+    if (begin >= end)
+        return VBUF_OK;
+    enum vbuf_status status = vmem_decommit(&buffer->memory, begin, end - begin);
+    if (status == VBUF_OK && buffer->on_decommit != NULL)
+        buffer->on_decommit(buffer->context, end - begin);
+    return status;
+}
+
 /* ---- capacity and len ---- */
 
 enum vbuf_status vbuf_reserve(struct vbuf *buffer, size_t capacity)
 {
     enum vbuf_status status = ensure(buffer, capacity);
+    if (status == VBUF_OK)
+        promise(buffer, capacity);
     settle(buffer, 0);
     return status;
 }
 
 enum vbuf_status vbuf_reserve_exact(struct vbuf *buffer, size_t capacity)
 {
-    if (capacity <= buffer->capacity)
-        return VBUF_OK;
     if (capacity > buffer->max)
         return VBUF_FULL;
-    enum vbuf_status status = grow_to(buffer, capacity);
+    enum vbuf_status status = capacity <= buffer->capacity ? VBUF_OK : grow_to(buffer, capacity);
+    if (status == VBUF_OK)
+        promise(buffer, capacity);
     settle(buffer, 0);
     return status;
 }
 
 enum vbuf_status vbuf_shrink_to(struct vbuf *buffer, size_t capacity)
 {
-    if (capacity >= buffer->capacity)
-        return VBUF_OK;
-    enum vbuf_status status = give_back(buffer, capacity > buffer->len ? capacity : buffer->len);
+    enum vbuf_status status = VBUF_OK;
+    if (capacity < buffer->capacity)
+        status = give_back(buffer, at_least(capacity, buffer->len));
+    if (status == VBUF_OK) {
+        buffer->promised_ = at_most(buffer->promised_, capacity);
+        buffer->shrink_below_ = shrink_below(buffer);
+    }
     settle(buffer, 0);
     return status;
 }
@@ -415,7 +495,15 @@ void vbuf_clear(struct vbuf *buffer)
 {
     note_used(buffer);
     buffer->len = 0;
+    promise(buffer, buffer->capacity);
     settle(buffer, 0);
+}
+
+enum vbuf_status vbuf_prefault(struct vbuf *buffer)
+{
+    size_t begin = committed_begin(buffer);
+    return vmem_prefault(&buffer->memory, begin,
+                         prefix_of(buffer) + page_end(buffer, buffer->capacity) - begin);
 }
 
 /* ---- bytes ---- */
@@ -498,6 +586,10 @@ void *vbuf_alloc_zeroed(struct vbuf *buffer, size_t size, size_t align)
 
 void vbuf_scope_begin(struct vbuf *buffer, struct vbuf_scope *scope)
 {
+#if defined(VBUF_DEBUG)
+    for (const struct vbuf_scope *open = buffer->scope_; open != NULL; open = open->outer)
+        assert(open != scope && "a scope begins again only after it has ended");
+#endif
     *scope = (struct vbuf_scope){.outer = buffer->scope_, .len = buffer->len};
     buffer->scope_ = scope;
 }

@@ -100,7 +100,7 @@ static bool range_is_lost(const struct vmem *vm, size_t offset, size_t length)
 
 size_t vmem_page_size(void)
 {
-    return vmem_caps().page_size;
+    return vmem_os_page_size();
 }
 
 struct vmem_facts vmem_caps(void)
@@ -167,6 +167,9 @@ enum vbuf_status vmem_reserve(struct vmem *vm, size_t size, const struct vmem_op
     size_t alignment = choose_alignment(options, &facts, size);
     if (alignment > SIZE_MAX - size)
         return VBUF_INVALID;
+    enum vbuf_status supported = vmem_os_supports(options);
+    if (supported != VBUF_OK)
+        return supported;
     void *base = vmem_dangling(alignment).base;
     if (size != 0) {
         enum vbuf_status status = reserve_some(&size, alignment, &facts, options, &base);
@@ -226,8 +229,9 @@ void vmem_touch(void *address, size_t size, size_t page)
 {
     for (size_t offset = 0; offset < size; offset += page) {
         struct vbuf_atomic_u8 *byte = (struct vbuf_atomic_u8 *)((char *)address + offset);
-        uint8_t seen = vbuf_u8_load_relaxed(byte); /* the CAS decides */
-        vbuf_u8_cas_acquire(byte, &seen, seen);    /* fails only if another has written there */
+        uint8_t seen = 0; /* right for a fresh page: a look at it first would be a fault more */
+        if (!vbuf_u8_cas_acquire(byte, &seen, seen))
+            vbuf_u8_cas_acquire(byte, &seen, seen); /* fails only if another has written there */
     }
 }
 

@@ -26,7 +26,8 @@
  * reservation has a mapping for each run of committed and each run of uncommitted pages, which is the
  * least. Fresh mappings come without advice and name; they are joined once they have both again. One
  * thing the kernel does not join: two runs that were written before they met, each of which has
- * then a page owner (anon_vma) of its own; filling the gap joins it to one of them.
+ * then a page owner (anon_vma) of its own; filling the gap joins it to one of them, to neither in a
+ * forked child, where what the parent wrote has two owners.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -35,6 +36,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -50,68 +52,95 @@
 
 #define HUGE_PAGES "/sys/kernel/mm/transparent_hugepage/"
 
+/* What does not need a file to be read. */
 static struct vmem_facts facts;
 static pthread_once_t facts_once = PTHREAD_ONCE_INIT;
 
+/* What does: 0 until it is known, then the huge page size (below 4 KiB no bit of it is set), the overcommit
+ * mode from bit 1 on, and bit 0. */
+static struct vbuf_atomic_u64 file_facts;
+
 /* ---- facts ---- */
 
-/* The beginning of a short file, as a string; "" when it cannot be read. */
-static void read_text(const char *path, char *text, size_t size)
+/*
+ * The beginning of a short file, as a string; "" when it cannot be read. False: only for now, because
+ * file descriptors or memory are short.
+ */
+static bool read_text(const char *path, char *text, size_t size)
 {
+    text[0] = '\0';
     int file = vbuf_sys_open(path);
-    long length = file < 0 ? 0 : vbuf_sys_read(file, text, size - 1);
-    if (file >= 0)
-        vbuf_sys_close(file);
+    if (file < 0)
+        return errno != EMFILE && errno != ENFILE && errno != ENOMEM;
+    long length = vbuf_sys_read(file, text, size - 1);
+    vbuf_sys_close(file);
     text[length > 0 ? length : 0] = '\0';
+    return true;
 }
 
-static enum vmem_overcommit overcommit_mode(void)
+static bool read_overcommit(enum vmem_overcommit *mode)
 {
+    static const enum vmem_overcommit modes[] = {VMEM_OVERCOMMIT_HEURISTIC, VMEM_OVERCOMMIT_ALWAYS,
+                                                 VMEM_OVERCOMMIT_NEVER};
     char text[32];
-    read_text("/proc/sys/vm/overcommit_memory", text, sizeof text);
-    switch (text[0]) {
-    case '0':
-        return VMEM_OVERCOMMIT_HEURISTIC;
-    case '1':
-        return VMEM_OVERCOMMIT_ALWAYS;
-    case '2':
-        return VMEM_OVERCOMMIT_NEVER;
-    default:
-        return VMEM_OVERCOMMIT_UNKNOWN;
-    }
+    if (!read_text("/proc/sys/vm/overcommit_memory", text, sizeof text))
+        return false;
+    *mode = text[0] >= '0' && text[0] <= '2' ? modes[text[0] - '0'] : VMEM_OVERCOMMIT_UNKNOWN;
+    return true;
 }
 
 /* (The settings by size that newer kernels have beside these are not looked at.) */
-static size_t huge_page_size(void)
+static bool read_huge_page_size(size_t *number)
 {
     char text[64];
-    read_text(HUGE_PAGES "enabled", text, sizeof text);
+    *number = 0;
+    if (!read_text(HUGE_PAGES "enabled", text, sizeof text))
+        return false;
     if (strstr(text, "[never]") != NULL)
-        return 0;
-    read_text(HUGE_PAGES "hpage_pmd_size", text, sizeof text);
-    size_t number = 0;
+        return true;
+    if (!read_text(HUGE_PAGES "hpage_pmd_size", text, sizeof text))
+        return false;
     for (const char *digit = text; *digit >= '0' && *digit <= '9'; digit++)
-        number = number * 10 + (size_t)(*digit - '0');
-    return number;
+        *number = *number * 10 + (size_t)(*digit - '0');
+    return true;
 }
 
 static void find_facts(void)
 {
     facts.page_size = (size_t)sysconf(_SC_PAGESIZE);
     facts.granularity = facts.page_size;
-    facts.huge_page_size = huge_page_size();
     /* Of no bytes: they say whether the kernel knows the advice, and names. */
     facts.populate = vbuf_sys_madvise(NULL, 0, MADV_POPULATE_WRITE) == 0;
     facts.names = vbuf_sys_set_name(NULL, 0, NULL) == 0;
-    facts.overcommit = overcommit_mode();
-    /* The stack lies at the top of what a program may use. */
-    facts.address_bits = 64 - (unsigned)__builtin_clzll((uintptr_t) & (char){0});
+    /* The first stack lies at the top of what a program may use. */
+    uintptr_t high = getauxval(AT_RANDOM);
+    if (high == 0)
+        high = (uintptr_t)&high;
+    facts.address_bits = 64 - (unsigned)__builtin_clzll(high);
+}
+
+size_t vmem_os_page_size(void)
+{
+    pthread_once(&facts_once, find_facts);
+    return facts.page_size;
 }
 
 struct vmem_facts vmem_os_facts(void)
 {
     pthread_once(&facts_once, find_facts);
-    return facts;
+    struct vmem_facts all = facts;
+    uint64_t known = vbuf_u64_load_relaxed(&file_facts); /* one word, whole */
+    if (known == 0) {
+        enum vmem_overcommit mode;
+        size_t huge;
+        if (!read_overcommit(&mode) || !read_huge_page_size(&huge))
+            return all; /* for now */
+        known = huge | (uint64_t)mode << 1 | 1;
+        vbuf_u64_store_relaxed(&file_facts, known); /* whoever is last: they found the same */
+    }
+    all.huge_page_size = (size_t)(known & ~UINT64_C(4095));
+    all.overcommit = (enum vmem_overcommit)((known & 4095) >> 1);
+    return all;
 }
 
 /* ---- reserve and release ---- */
@@ -121,16 +150,21 @@ static int map_flags(const struct vmem_options *options)
     return options->charge == VMEM_UNCHARGED ? MAP_NORESERVE : 0;
 }
 
-static bool is_supported(const struct vmem_options *options)
+enum vbuf_status vmem_os_supports(const struct vmem_options *options)
 {
-    if (options->name != NULL && !facts.names)
-        return false;
-    if (options->huge_pages == VMEM_HUGE_PAGES_ON && facts.huge_page_size == 0)
-        return false;
-    if (options->charge == VMEM_CHARGED)
-        return true;
-    enum vmem_overcommit mode = overcommit_mode(); /* now: it can be changed while we run */
-    return mode == VMEM_OVERCOMMIT_HEURISTIC || mode == VMEM_OVERCOMMIT_ALWAYS;
+    if (options->name != NULL && !vmem_os_facts().names)
+        return VBUF_UNSUPPORTED;
+    size_t huge = 1;
+    if (options->huge_pages == VMEM_HUGE_PAGES_ON && !read_huge_page_size(&huge))
+        return VBUF_NOMEM;
+    if (options->huge_pages == VMEM_HUGE_PAGES_ON && vmem_os_facts().huge_page_size == 0)
+        huge = 0; /* there were none at first: what vmem_caps said stays said */
+    enum vmem_overcommit mode = VMEM_OVERCOMMIT_ALWAYS; /* now: it can be changed while we run */
+    if (options->charge == VMEM_UNCHARGED && !read_overcommit(&mode))
+        return VBUF_NOMEM;
+    if (mode == VMEM_OVERCOMMIT_UNKNOWN || mode == VMEM_OVERCOMMIT_NEVER || huge == 0)
+        return VBUF_UNSUPPORTED;
+    return VBUF_OK;
 }
 
 /* Advises and names; a mapping that was made anew needs both again. */
@@ -145,28 +179,35 @@ static bool dress(void *address, size_t size, const struct vmem_options *options
     return advised && named;
 }
 
+/* Cuts [start, start + size + slack) down to an aligned range of `size` bytes, or gives it all back. */
+static void *trim(char *start, size_t size, size_t slack, size_t alignment)
+{
+    size_t before = (size_t)(-(uintptr_t)start & (alignment - 1)), after = slack - before;
+    if ((before == 0 || vbuf_sys_munmap(start, before) == 0) &&
+        (after == 0 || vbuf_sys_munmap(start + before + size, after) == 0))
+        return start + before;
+    int reason = errno; /* it would have to split a mapping that the system joined with another */
+    vbuf_sys_munmap(start, size + slack);
+    errno = reason;
+    return NULL;
+}
+
 enum vbuf_status vmem_os_reserve(size_t size, size_t alignment, const struct vmem_options *options,
                                  void **base)
 {
-    if (!is_supported(options))
-        return VBUF_UNSUPPORTED;
     size_t slack = alignment - facts.page_size;
     char *start = vbuf_sys_mmap(NULL, size + slack, PROT_NONE, map_flags(options));
     if (start == MAP_FAILED)
         return VBUF_NOMEM;
-    size_t before = (size_t)(-(uintptr_t)start & (alignment - 1));
-    if (before != 0)
-        vbuf_sys_munmap(start, before);
-    if (slack != before)
-        vbuf_sys_munmap(start + before + size, slack - before);
-    if (!dress(start + before, size, options)) {
-        int reason = errno;
-        vbuf_sys_munmap(start + before, size);
-        errno = reason;
+    *base = trim(start, size, slack, alignment);
+    if (*base == NULL)
         return VBUF_NOMEM;
-    }
-    *base = start + before;
-    return VBUF_OK;
+    if (dress(*base, size, options))
+        return VBUF_OK;
+    int reason = errno;
+    vbuf_sys_munmap(*base, size);
+    errno = reason;
+    return VBUF_NOMEM;
 }
 
 void vmem_os_release(void *address, size_t size)
@@ -174,8 +215,9 @@ void vmem_os_release(void *address, size_t size)
     /* It may have to split a mapping that the kernel joined, and find no room for another. */
     static const struct vmem_options plain = {.alignment = 0};
     bool lost = false;
-    if (vbuf_sys_munmap(address, size) != 0)
-        vmem_os_decommit(address, size, &plain, &lost);
+    if (vbuf_sys_munmap(address, size) != 0 &&
+        vmem_os_decommit(address, size, &plain, &lost) != VBUF_OK && !lost)
+        vbuf_sys_madvise(address, size, MADV_DONTNEED); /* the pages at least: it splits nothing */
 }
 
 /* ---- commit and decommit ---- */
@@ -279,7 +321,8 @@ enum vbuf_status vmem_os_committed(void *address, size_t size, size_t *committed
 {
     int file = vbuf_sys_open("/proc/self/maps");
     if (file < 0)
-        return VBUF_UNSUPPORTED;
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? VBUF_NOMEM
+                                                                     : VBUF_UNSUPPORTED;
     char text[4096];
     struct maps_line line = {.field = 0};
     size_t bytes = 0;

@@ -11,11 +11,16 @@
 
 #include "vbuf/vmem.h"
 
+size_t vmem_os_page_size(void);
+
 struct vmem_facts vmem_os_facts(void);
+
+/* Whether there are such reservations. VBUF_OK, VBUF_UNSUPPORTED, or VBUF_NOMEM: it cannot tell now. */
+enum vbuf_status vmem_os_supports(const struct vmem_options *options);
 
 /*
  * Address space without access and without charge, with the advice and the name, aligned to
- * `alignment`, at least a page. VBUF_OK, VBUF_UNSUPPORTED or VBUF_NOMEM.
+ * `alignment`, at least a page. VBUF_OK or VBUF_NOMEM.
  */
 enum vbuf_status vmem_os_reserve(size_t size, size_t alignment, const struct vmem_options *options,
                                  void **base);
@@ -36,10 +41,10 @@ enum vbuf_status vmem_os_prefault(void *address, size_t size);
 /* The bytes of it that are in physical memory. VBUF_OK, VBUF_UNSUPPORTED or VBUF_NOMEM. */
 enum vbuf_status vmem_os_resident(void *address, size_t size, size_t *resident);
 
-/* The bytes of it that are committed. VBUF_OK or VBUF_UNSUPPORTED. */
+/* The bytes of it that are committed. VBUF_OK, VBUF_UNSUPPORTED or VBUF_NOMEM. */
 enum vbuf_status vmem_os_committed(void *address, size_t size, size_t *committed);
 
-/* The address space is gone; or, where the system refuses that, at least what it held. */
+/* The address space is gone; or, where the system refuses that, what it held, as far as it lets us. */
 void vmem_os_release(void *address, size_t size);
 
 /* In vmem.c, for a system that cannot prefault: writes to each page, changing nothing. */

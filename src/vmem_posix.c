@@ -23,40 +23,53 @@
 #include "system.h"
 #include "vmem_os.h"
 
-static size_t page_size(void)
+size_t vmem_os_page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
 struct vmem_facts vmem_os_facts(void)
 {
-    size_t page = page_size();
+    size_t page = vmem_os_page_size();
     return (struct vmem_facts){
         .page_size = page,
         .granularity = page,
         .overcommit = VMEM_OVERCOMMIT_UNKNOWN,
-        /* The stack lies near the top of what a program may use. */
+        /* The stack lies near the top of what a program may use, unless it is a fibre's. */
         .address_bits = 64 - (unsigned)__builtin_clzll((uintptr_t) & (char){0}),
     };
+}
+
+enum vbuf_status vmem_os_supports(const struct vmem_options *options)
+{
+    bool plain = options->name == NULL && options->huge_pages != VMEM_HUGE_PAGES_ON &&
+                 options->charge == VMEM_CHARGED;
+    return plain ? VBUF_OK : VBUF_UNSUPPORTED;
+}
+
+/* Cuts [start, start + size + slack) down to an aligned range of `size` bytes, or gives it all back. */
+static void *trim(char *start, size_t size, size_t slack, size_t alignment)
+{
+    size_t before = (size_t)(-(uintptr_t)start & (alignment - 1)), after = slack - before;
+    if ((before == 0 || vbuf_sys_munmap(start, before) == 0) &&
+        (after == 0 || vbuf_sys_munmap(start + before + size, after) == 0))
+        return start + before;
+    int reason = errno; /* it would have to split a mapping that the system joined with another */
+    vbuf_sys_munmap(start, size + slack);
+    errno = reason;
+    return NULL;
 }
 
 enum vbuf_status vmem_os_reserve(size_t size, size_t alignment, const struct vmem_options *options,
                                  void **base)
 {
-    if (options->name != NULL || options->huge_pages == VMEM_HUGE_PAGES_ON ||
-        options->charge == VMEM_UNCHARGED)
-        return VBUF_UNSUPPORTED;
-    size_t slack = alignment - page_size();
+    (void)options; /* those that would matter are not supported */
+    size_t slack = alignment - vmem_os_page_size();
     char *start = vbuf_sys_mmap(NULL, size + slack, PROT_NONE, 0);
     if (start == MAP_FAILED)
         return VBUF_NOMEM;
-    size_t before = (size_t)(-(uintptr_t)start & (alignment - 1));
-    if (before != 0)
-        vbuf_sys_munmap(start, before);
-    if (slack != before)
-        vbuf_sys_munmap(start + before + size, slack - before);
-    *base = start + before;
-    return VBUF_OK;
+    *base = trim(start, size, slack, alignment);
+    return *base != NULL ? VBUF_OK : VBUF_NOMEM;
 }
 
 enum vbuf_status vmem_os_commit(void *address, size_t size)
@@ -89,7 +102,7 @@ enum vbuf_status vmem_os_decommit(void *address, size_t size, const struct vmem_
 
 enum vbuf_status vmem_os_prefault(void *address, size_t size)
 {
-    vmem_touch(address, size, page_size());
+    vmem_touch(address, size, vmem_os_page_size());
     return VBUF_OK;
 }
 

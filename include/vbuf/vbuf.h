@@ -3,8 +3,8 @@
  *
  * Its address never changes: vbuf_init reserves address space for `max` bytes, growth commits more of
  * it and shrinking gives it back. Memory is paid for when it is touched. One thread owns a buffer:
- * every call needs exclusive access, but for vbuf_commit and vbuf_commit_two, which the concurrent
- * containers stand on.
+ * every call needs exclusive access, but for vbuf_commit, vbuf_commit_two and vbuf_decommit, which
+ * the concurrent containers stand on.
  *
  *     | header |  in use  |   committed, unused   |        reserved        |
  *              data       data + len              data + capacity          data + max
@@ -13,11 +13,14 @@
  * vbuf_alloc) is an error that AddressSanitizer reports, in every program that runs under it, however the library was
  * compiled. In a fork's child a buffer is a copy of its own.
  *
- * Giving memory back. Whatever makes len smaller (truncate, resize, remove, pop, rewind, scope end) gives
- * memory back by itself once len is below half of what growth would have left in use, so that going to
- * and fro over an edge costs no system calls: with the default growth, at a quarter of the capacity,
- * down to half. It never goes below `keep`. A refusal by the system is no failure there: the memory
- * stays. vbuf_clear alone keeps everything, for a refill that faults nothing in again.
+ * Giving memory back. Whatever makes len smaller (truncate, resize, remove, pop, rewind, scope end)
+ * gives memory back by itself once the capacity is more than twice what growth would make of len, or
+ * with linear growth, once more than twice the step is unused; so going to and fro over an edge costs
+ * no system calls. With the default growth that is at a quarter of the capacity, down to half. What was
+ * reserved (`initial`, vbuf_reserve), and `keep` bytes in any case, stay. A refusal by the system is no
+ * failure there: the memory stays. vbuf_clear keeps everything, for a refill that faults nothing in
+ * again. vbuf_shrink_to ends all such promises. Memory that a decommit lost (see vmem_lost) is out of the
+ * buffer: it cannot grow to there any more (VBUF_NOMEM, errno EFAULT).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -41,7 +44,8 @@ typedef bool vbuf_commit_hook(void *context, size_t bytes);
 
 /*
  * Told that `bytes` bytes which on_commit allowed are in use no more: given back, or refused by the
- * system after all. On the thread that gives them back. Must not call back into the object.
+ * system after all. On the thread that gives them back. Must not call back into the object. What
+ * vbuf_commit committed is told by vbuf_decommit only, not when the buffer is destroyed.
  */
 typedef void vbuf_decommit_hook(void *context, size_t bytes);
 
@@ -58,7 +62,8 @@ struct vbuf_options {
     size_t alignment; /* of data: a power of two; 0 means a page, or with a header 64 */
     size_t header;    /* bytes in front of data, from vbuf_header; committed and zeroed by init */
     size_t initial;   /* bytes to commit in init */
-    size_t keep; /* bytes of capacity that are not given back by themselves; 0 means VBUF_KEEP */
+    size_t keep; /* bytes of capacity that never go back by themselves: 1 for as few as possible,
+                         SIZE_MAX for all; 0 means VBUF_KEEP */
     struct vbuf_growth growth;
     enum vmem_huge_pages huge_pages; /* these three: see vmem.h */
     enum vmem_charge charge;
@@ -82,6 +87,8 @@ struct vbuf {
     size_t capacity; /* bytes committed from data[0], by the owner's calls */
     size_t max;      /* bytes that will ever fit */
     size_t keep;
+    size_t promised_;     /* bytes of capacity that stay as well, until vbuf_shrink_to */
+    size_t shrink_below_; /* a len below this gives memory back */
     struct vbuf_growth growth;
     size_t header;
     struct vbuf_scope *scope_; /* the innermost open one */
@@ -92,11 +99,12 @@ struct vbuf {
 };
 
 /*
- * Reserves address space; commits what header and initial ask for, asking on_commit once.
+ * Reserves address space; commits what header and initial ask for (or as much of initial as max
+ * became, with `min`), asking on_commit once.
  * Returns VBUF_INVALID iff buffer or options is NULL, max is 0, initial or min exceeds max, the alignment is
  * not a power of two, the growth is neither a ratio above 1 nor linear, a vmem option is invalid, or
  * sizes overflow SIZE_MAX; VBUF_UNSUPPORTED as vmem_reserve; VBUF_NOMEM iff the system has no such
- * range, or it or on_commit refuses the memory. Costs one to four system calls, unless space is short.
+ * range, or it or on_commit refuses the memory. Costs vmem_reserve and a system call.
  */
 VBUF_API enum vbuf_status vbuf_init(struct vbuf *buffer, const struct vbuf_options *options);
 
@@ -113,7 +121,7 @@ static inline void *vbuf_header(const struct vbuf *buffer)
 
 /*
  * Makes room for at least `capacity` bytes in all, so that len can grow to there without a further
- * commit. Grows at least as the options say; when that much is refused, by what is needed.
+ * commit, also after it has become smaller again, until vbuf_shrink_to. Grows at least as the options say; when that much is refused, by what is needed.
  * Returns VBUF_FULL iff capacity exceeds max; VBUF_NOMEM iff the memory is refused. At most two
  * system calls, none when there is room.
  */
@@ -131,16 +139,25 @@ VBUF_API enum vbuf_status vbuf_resize(struct vbuf *buffer, size_t len);
 /* Makes len smaller. Returns VBUF_INVALID iff `len` exceeds it. */
 VBUF_API enum vbuf_status vbuf_truncate(struct vbuf *buffer, size_t len);
 
-/* Makes len 0 and keeps the memory: a refill costs neither system calls nor faults. */
+/*
+ * Makes len 0 and keeps the memory, until vbuf_shrink_to: a refill costs neither system calls nor
+ * faults.
+ */
 VBUF_API void vbuf_clear(struct vbuf *buffer);
 
 /*
  * Gives back all memory that is neither needed for len bytes nor for `capacity` bytes, whatever `keep`
- * says. Without effect when the capacity is no larger.
+ * says, and forgets what was reserved beyond that.
  * Returns VBUF_NOMEM iff the system refuses to take it. At most one system call, and as many as
  * vmem_decommit for advice and name.
  */
 VBUF_API enum vbuf_status vbuf_shrink_to(struct vbuf *buffer, size_t capacity);
+
+/*
+ * Backs header and capacity with physical memory, now: using them faults no more. Returns as
+ * vmem_prefault.
+ */
+VBUF_API enum vbuf_status vbuf_prefault(struct vbuf *buffer);
 
 static inline enum vbuf_status vbuf_shrink_to_fit(struct vbuf *buffer)
 {
@@ -178,6 +195,12 @@ VBUF_API enum vbuf_status vbuf_remove(struct vbuf *buffer, size_t offset, size_t
 static inline void *vbuf_alloc(struct vbuf *buffer, size_t size, size_t align);
 VBUF_API void *vbuf_alloc_zeroed(struct vbuf *buffer, size_t size, size_t align);
 
+/* The same for `count` times `size` bytes; ENOBUFS, too, iff they overflow. */
+static inline void *vbuf_alloc_array(struct vbuf *buffer, size_t count, size_t size, size_t align);
+
+/* One T, or NULL. */
+#define VBUF_NEW(buffer, T) ((T *)vbuf_alloc((buffer), sizeof(T), VBUF_ALIGNOF_(T)))
+
 /* Where the arena stands: a len. Marks nest by themselves. */
 static inline size_t vbuf_mark(const struct vbuf *buffer)
 {
@@ -192,8 +215,8 @@ static inline enum vbuf_status vbuf_rewind(struct vbuf *buffer, size_t mark)
 
 /*
  * A scope: a mark that the buffer knows about, so that ending one that has ended is noticed. Lives
- * where the caller puts it, usually on the stack, and must stay there until it has ended, or an outer
- * one has.
+ * where the caller puts it, usually on the stack, and must stay there, and not begin again, until it
+ * or an outer one has ended.
  */
 struct vbuf_scope {
     struct vbuf_scope *outer;
@@ -212,7 +235,8 @@ VBUF_API enum vbuf_status vbuf_scope_end(struct vbuf *buffer, struct vbuf_scope 
 /*
  * Commits [offset, offset + length), from data on, for one that keeps a layout of its own in the
  * buffer: asks on_commit, then the system. Does not touch len or capacity. Thread-safe and
- * idempotent; blocks only in the kernel and in the hook.
+ * idempotent; blocks only in the kernel and in the hook. The calls that use len (reserve, resize,
+ * append, alloc and the rest) are not for such a buffer, which they would find written where they expect zeros.
  * Returns VBUF_INVALID iff the range leaves the reservation; VBUF_NOMEM iff the hook or the system
  * refuses (errno ENOMEM for the hook).
  */
@@ -224,6 +248,14 @@ VBUF_API enum vbuf_status vbuf_commit(struct vbuf *buffer, size_t offset, size_t
  */
 VBUF_API enum vbuf_status vbuf_commit_two(struct vbuf *buffer, size_t offset, size_t length,
                                           size_t second_offset, size_t second_length);
+
+/*
+ * The other way: gives back the pages that lie wholly inside the range, and tells on_decommit as many bytes as they
+ * have, whether they were committed or not. Thread-safe as vbuf_commit.
+ * Returns VBUF_INVALID iff the range leaves the reservation or begins below the capacity, which is
+ * vbuf_shrink_to's to give back; VBUF_NOMEM as vmem_decommit.
+ */
+VBUF_API enum vbuf_status vbuf_decommit(struct vbuf *buffer, size_t offset, size_t length);
 
 /* The slow halves of what is inlined: room for `size` more bytes; a smaller len; vbuf_alloc. */
 VBUF_API enum vbuf_status vbuf_make_room_(struct vbuf *buffer, size_t size);
@@ -241,6 +273,13 @@ static inline void *vbuf_alloc(struct vbuf *buffer, size_t size, size_t align)
     return end + pad;
 }
 
+static inline void *vbuf_alloc_array(struct vbuf *buffer, size_t count, size_t size, size_t align)
+{
+    if (VBUF_UNLIKELY(size != 0 && count > SIZE_MAX / size))
+        return vbuf_alloc_slow_(buffer, SIZE_MAX, align);
+    return vbuf_alloc(buffer, count * size, align);
+}
+
 /*
  * VBUF_DEFINE(points, struct point) makes a typed vector with one owner, struct points:
  *
@@ -252,6 +291,7 @@ static inline void *vbuf_alloc(struct vbuf *buffer, size_t size, size_t align)
  *     points_at(&v, i)                    NULL iff there is no such element
  *     points_first(&v)  points_last(&v)   NULL iff empty
  *     points_data(&v)  points_len(&v)  points_capacity(&v)
+ *     points_add(&v, n)                   n more, to be written: the first, or NULL as vbuf_alloc
  *     points_extend(&v, values, n)        values may lie in the vector; as vbuf_append
  *     points_insert(&v, i, value)         VBUF_INVALID iff i exceeds len; VBUF_FULL, VBUF_NOMEM
  *     points_remove(&v, i, &value)        VBUF_INVALID iff there is no such element; keeps the order
@@ -260,7 +300,7 @@ static inline void *vbuf_alloc(struct vbuf *buffer, size_t size, size_t align)
  *     points_truncate(&v, n)  points_clear(&v)  points_shrink_to_fit(&v)
  *
  * Counts are elements. Each is the vbuf call of the same name, with its contract. v.bytes is the buffer
- * below, for everything else; its len stays a multiple of sizeof(T). Elements never move but by insert and remove.
+ * below, for everything else; its len must stay a multiple of sizeof(T). Elements never move but by insert and remove.
  * points_init returns VBUF_INVALID also iff max_len elements overflow SIZE_MAX.
  */
 #if defined(__cplusplus)
@@ -290,7 +330,8 @@ static inline size_t vbuf_bytes_(size_t count, size_t size)
         if (max_len > SIZE_MAX / sizeof(T))                                                        \
             return VBUF_INVALID;                                                                   \
         options.max = max_len * sizeof(T);                                                         \
-        if (VBUF_ALIGNOF_(T) > 64 && options.alignment < VBUF_ALIGNOF_(T))                         \
+        if (VBUF_ALIGNOF_(T) > 64 && options.alignment < VBUF_ALIGNOF_(T) &&                       \
+            (options.alignment & (options.alignment - 1)) == 0)                                    \
             options.alignment = VBUF_ALIGNOF_(T);                                                  \
         return vbuf_init(&v->bytes, &options);                                                     \
     }                                                                                              \
@@ -347,7 +388,11 @@ static inline size_t vbuf_bytes_(size_t count, size_t size)
     {                                                                                              \
         return v->bytes.len == 0 ? NULL : name##_data(v) + (name##_len(v) - 1);                    \
     }                                                                                              \
-    VBUF_UNUSED static inline enum vbuf_status name##_extend(struct name *v, const T *values,      \
+    VBUF_UNUSED static inline T *name##_add(struct name *v, size_t count)                          \
+    {                                                                                              \
+        return (T *)vbuf_alloc_array(&v->bytes, count, sizeof(T), VBUF_ALIGNOF_(T));               \
+    }                                                                                              \
+    VBUF_UNUSED static inline enum vbuf_status name##_extend(struct name *v, T const *values,      \
                                                              size_t count)                         \
     {                                                                                              \
         return vbuf_append(&v->bytes, values, vbuf_bytes_(count, sizeof(T)));                      \

@@ -38,7 +38,7 @@ enum vmem_huge_pages {
 };
 
 enum vmem_charge {
-    VMEM_CHARGED, /* commit charges, and is refused when the limit is reached */
+    VMEM_CHARGED, /* commit charges; how much the system then refuses is its overcommit mode's affair */
     VMEM_UNCHARGED, /* commit charges nothing; running out of memory may be a kill instead of a status */
 };
 
@@ -89,7 +89,10 @@ struct vmem_facts {
 /* The page size in bytes, a power of two. Any thread; wait-free after the first call. */
 VBUF_API size_t vmem_page_size(void);
 
-/* What this system can do, as found at the first call. Any thread; cheap after that. */
+/*
+ * What this system can do, as found at the first call (what it could not tell then, for lack of file
+ * descriptors, is 0 and is looked for again). Any thread; cheap after that.
+ */
 VBUF_API struct vmem_facts vmem_caps(void);
 
 /* `size` rounded to a multiple of `alignment`, a power of two. Rounding up past SIZE_MAX gives 0. */
@@ -119,14 +122,15 @@ static inline struct vmem vmem_dangling(size_t alignment)
 
 /*
  * Reserves at least `size` bytes of address space, rounded up to the granularity, into *vm. Size 0
- * gives the dangling reservation. `options` may be NULL. With options.min_size, and not enough
- * address space for `size`, reserves less: within an eighth of the most that the system gives, and
+ * gives the dangling reservation. `options` may be NULL. With options.min_size, and a refusal of
+ * `size`, reserves less: within an eighth of the most that the system gives, and
  * at least min_size; vm->size tells.
  * Returns VBUF_INVALID iff vm is NULL, the alignment is not a power of two, min_size exceeds size,
  * the name has a wrong length or character, an enumeration has no such value, or size and alignment
  * overflow; VBUF_UNSUPPORTED iff the system has no names, no huge pages to be on, or no uncharged
  * memory (in strict overcommit mode, and where the system does not tell the mode); VBUF_NOMEM iff it
- * has no such range to give. Costs one to some 200 system calls: one to five, unless space is short.
+ * has no such range to give, or cannot tell for now whether it supports the options. Costs one to some
+ * 200 system calls: one to ten, depending on the options, unless space is short.
  */
 VBUF_API enum vbuf_status vmem_reserve(struct vmem *vm, size_t size,
                                        const struct vmem_options *options);
@@ -173,7 +177,8 @@ VBUF_API enum vbuf_status vmem_resident(const struct vmem *vm, size_t offset, si
  * How many bytes of the pages that [offset, offset + length) touches are committed, from the
  * system's books: on Linux /proc/self/maps, so the cost grows with the mappings of the process.
  * Returns VBUF_INVALID iff the range leaves the reservation or committed is NULL; VBUF_UNSUPPORTED
- * iff the system has no means to tell (/proc is not there).
+ * iff the system has no means to tell (/proc is not there); VBUF_NOMEM iff it refuses for now (file
+ * descriptors are short).
  */
 VBUF_API enum vbuf_status vmem_committed(const struct vmem *vm, size_t offset, size_t length,
                                          size_t *committed);
@@ -186,7 +191,11 @@ VBUF_API enum vbuf_status vmem_committed(const struct vmem *vm, size_t offset, s
  */
 VBUF_API size_t vmem_lost(const struct vmem *vm);
 
-/* Gives the whole reservation back and makes *vm {0}. Releasing {0} is fine. */
+/*
+ * Gives the whole reservation back and makes *vm {0}. Releasing {0} is fine. Where the system has no
+ * mapping left for that (vm.max_map_count), it gets the pages, but may keep the address space, and at
+ * worst the charge; with no more than POSIX it may keep all of it.
+ */
 VBUF_API void vmem_release(struct vmem *vm);
 
 VBUF_END_DECLS
