@@ -46,6 +46,8 @@ static const struct bar bars[] = {
     {false, "slotmap.churn", 1000, "2 / 8 threads", {2, "vbuf"}, {8, "vbuf"}, 0, AT_LEAST, 0.5},
     {false, "slotmap.iterate", 100000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.5},
     {false, "slotmap.memory", 1000000, "beyond 16", {1, "vbuf"}, {0, NULL}, 16, AT_MOST, 8.1},
+    {false, "vbuf.push", 1000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.1},
+    {false, "vbuf.push", 1000000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.1},
     {false, "cvec.push", 250000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.25},
     {false, "cvec.push", 250000, "time / raw", {2, "vbuf"}, {2, "raw"}, 0, AT_MOST, 1.25},
     {false, "cvec.extend64", 1000000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.3},

@@ -89,6 +89,8 @@ struct bench_settings {
 };
 
 /* The cases, each table ended by a nameless one. */
+extern const struct bench_case vmem_cases[];
+extern const struct bench_case vbuf_cases[];
 extern const struct bench_case cvec_append_cases[];
 extern const struct bench_case cvec_read_cases[];
 extern const struct bench_case slotmap_read_cases[];

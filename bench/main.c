@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 static const struct bench_case *const tables[] = {
-    cvec_append_cases, cvec_read_cases, slotmap_read_cases, slotmap_cases, memory_cases,
+    vmem_cases,         vbuf_cases,    cvec_append_cases, cvec_read_cases,
+    slotmap_read_cases, slotmap_cases, memory_cases,
 };
 
 #define MAX_COUNTS 16
@@ -137,10 +138,14 @@ static void list_cases(const char *filter)
     }
 }
 
-/* Most threads that any implementation of the case takes; 0: any number. */
-static unsigned case_limit(const struct bench_case *of)
+/* Whether every implementation of the case is for one thread. */
+static bool is_for_one_thread(const struct bench_case *of)
 {
-    return strcmp(of->unit, "bytes") == 0 ? 1 : 0;
+    for (unsigned i = 0; i < BENCH_MAX_IMPLS && of->impls[i].name != NULL; i++) {
+        if (of->impls[i].max_threads != 1)
+            return false;
+    }
+    return true;
 }
 
 /* Measures every cell of a case. Numbers of threads are the inner loop: the bars compare them. */
@@ -151,10 +156,10 @@ static bool run_case(const struct bench_case *of, const struct arguments *argume
     for (unsigned s = 0; s < BENCH_MAX_SIZES && of->sizes[s] != 0; s++) {
         for (unsigned t = 0; t < arguments->thread_counts; t++) {
             struct bench_shape shape = {of->sizes[s], arguments->threads[t]};
-            if (case_limit(of) != 0) {
+            if (is_for_one_thread(of)) {
                 if (t != 0)
                     break;
-                shape.threads = case_limit(of);
+                shape.threads = 1;
             }
             if (terminal)
                 fprintf(stderr, "\r\033[K%s n=%" PRIu64 ", %u threads", of->name, shape.n,
