@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../src/system.h"
 #include "check.h"
 #include "vbuf/atomic.h"
 #include "vbuf/ebr.h"
@@ -105,10 +106,20 @@ struct pinner {
     pthread_t thread;
 };
 
+/* The calling thread's number, as stats give it. */
+static inline uint64_t team_thread_id(void)
+{
+#if defined(BUILD_SYSTEM_POSIX)
+    return vbuf_sys_thread_id();
+#else
+    return (uint64_t)syscall(SYS_gettid);
+#endif
+}
+
 static inline void *pinner_body(void *argument)
 {
     struct pinner *pinner = argument;
-    pinner->system_id = (uint64_t)syscall(SYS_gettid);
+    pinner->system_id = team_thread_id();
     ebr_pin(pinner->domain);
     gate_open(&pinner->pinned);
     gate_wait(&pinner->stop);
