@@ -1,6 +1,9 @@
 /*
- * vmem_test.c - raw virtual memory: V1, V2, arguments, rounding, facts. Prefault (V3) and residency are
- * in vmem_prefault_test.c, refusals by the system (V4) in vmem_fault_test.c.
+ * vmem_test.c - raw virtual memory: what commit and decommit do (V1), arguments, rounding, facts.
+ *
+ * Elsewhere: vmem_options_test.c and vmem_worlds_test.c the options; vmem_books_test.c memory and charge
+ * (V1, V2) by the system's books; vmem_prefault_test.c and vmem_touch_test.c V3; vmem_fault_test.c and
+ * vmem_hole_test.c V4; vmem_mappings_test.c the kernel's mappings; vmem_process_test.c fork and dump.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -9,18 +12,12 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
-#include "build_kind.h"
 #include "check.h"
 #include "proc.h"
 #include "team.h"
 #include "vmem_pages.h"
-
-#define KIB ((size_t)1 << 10)
-#define MIB ((size_t)1 << 20)
-#define GIB ((size_t)1 << 30)
-#define TIB ((size_t)1 << 40)
-#define HUGE_SIZE (BUILD_PLAIN ? 16 * TIB : 64 * GIB)
 
 TEST(vmem, page_size_is_the_systems)
 {
@@ -39,11 +36,37 @@ TEST(vmem, caps_are_consistent_facts)
     CHECK(facts.address_bits >= 31 && facts.address_bits <= 64);
     CHECK(facts.address_bits == 64 || (uintptr_t)&facts >> facts.address_bits == 0);
 #if defined(MADV_POPULATE_WRITE)
-    CHECK_EQ(facts.populate, madvise(NULL, 0, MADV_POPULATE_WRITE) == 0);
+    CHECK_EQ(facts.populate, on_linux() && madvise(NULL, 0, MADV_POPULATE_WRITE) == 0);
 #endif
     struct vmem_facts again = vmem_caps();
     CHECK_EQ(again.page_size, facts.page_size);
     CHECK_EQ(again.populate, facts.populate);
+    CHECK_EQ(again.names, facts.names);
+    CHECK_EQ(again.overcommit, facts.overcommit);
+}
+
+/* Read again, by other means. */
+TEST(vmem, caps_are_what_the_system_says)
+{
+    struct vmem_facts facts = vmem_caps();
+    char text[64];
+    if (!on_linux()) {
+        CHECK(facts.huge_page_size == 0 && !facts.names && !facts.populate);
+        CHECK_EQ(facts.overcommit, VMEM_OVERCOMMIT_UNKNOWN);
+        return;
+    }
+    proc_read_text("/proc/sys/vm/overcommit_memory", text, sizeof text);
+    enum vmem_overcommit modes[] = {VMEM_OVERCOMMIT_HEURISTIC, VMEM_OVERCOMMIT_ALWAYS,
+                                    VMEM_OVERCOMMIT_NEVER};
+    CHECK_EQ(facts.overcommit,
+             text[0] >= '0' && text[0] <= '2' ? modes[text[0] - '0'] : VMEM_OVERCOMMIT_UNKNOWN);
+    proc_read_text("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
+    bool never = strstr(text, "[never]") != NULL;
+    proc_read_text("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", text, sizeof text);
+    CHECK_EQ(facts.huge_page_size, never ? 0 : strtoul(text, NULL, 10));
+    char *own = mmap(NULL, facts.page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK_EQ(facts.names, prctl(0x53564d41, 0, own, facts.page_size, "own") == 0); /* PR_SET_VMA */
+    munmap(own, facts.page_size);
 }
 
 TEST(vmem, align_up_and_down)
@@ -90,6 +113,10 @@ TEST(vmem, reserve_of_nothing_is_dangling)
     CHECK_STATUS(VBUF_OK, vmem_prefault(&vm, 0, 0));
     CHECK_STATUS(VBUF_OK, vmem_resident(&vm, 0, 0, &bytes));
     CHECK_EQ(bytes, 0);
+    bytes = 1;
+    CHECK_STATUS(VBUF_OK, vmem_committed(&vm, 0, 0, &bytes));
+    CHECK_EQ(bytes, 0);
+    CHECK_EQ(vmem_lost(&vm), 0);
     CHECK_STATUS(VBUF_INVALID, vmem_commit(&vm, 0, 1));
     CHECK_STATUS(VBUF_INVALID, vmem_commit(&vm, 1, 0));
     vmem_release(&vm);
@@ -104,9 +131,6 @@ TEST(vmem, reserve_is_invalid_iff_alignment_or_size_cannot_be)
         struct vmem_options options = {.alignment = bad[i]};
         CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, 4096, &options));
     }
-    struct vmem_options half = {.alignment = SIZE_MAX / 2 + 1};
-    CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, SIZE_MAX / 2 + 2, &half));
-    CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, SIZE_MAX, NULL));
     CHECK(vm.base == &vm); /* outputs are written on VBUF_OK only */
     CHECK_EQ(vm.size, 77);
     CHECK_STATUS(VBUF_INVALID, vmem_reserve(NULL, 4096, NULL));
@@ -118,6 +142,32 @@ TEST(vmem, reserve_is_invalid_iff_alignment_or_size_cannot_be)
     }
 }
 
+TEST(vmem, reserve_is_invalid_iff_sizes_overflow)
+{
+    size_t granularity = vmem_caps().granularity;
+    struct vmem vm = {.base = &vm, .size = 77};
+    size_t too_large[] = {SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - granularity + 1,
+                          SIZE_MAX - granularity};
+    for (size_t i = 0; i < sizeof too_large / sizeof *too_large; i++) {
+        struct vmem_options smaller = {.min_size = 1}, same = {.min_size = too_large[i]};
+        CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, too_large[i], NULL));
+        CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, too_large[i], &smaller));
+        CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, too_large[i], &same));
+        CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, 4096, &same)); /* more than the size */
+    }
+    /* The sum of size and alignment is what is held against SIZE_MAX. */
+    size_t half = SIZE_MAX / 2 + 1;
+    struct vmem_options aligned = {.alignment = half};
+    CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, half + 1, &aligned));
+    CHECK_STATUS(VBUF_INVALID, vmem_reserve(&vm, half, &aligned));
+    CHECK_STATUS(VBUF_NOMEM, vmem_reserve(&vm, half - granularity, &aligned));
+    CHECK_STATUS(VBUF_NOMEM, vmem_reserve(&vm, granularity, &aligned));
+    CHECK_STATUS(VBUF_NOMEM, vmem_reserve(&vm, half, NULL));
+    CHECK_STATUS(VBUF_NOMEM, vmem_reserve(&vm, SIZE_MAX - 2 * granularity + 1, NULL));
+    CHECK(vm.base == &vm);
+    CHECK_EQ(vm.size, 77);
+}
+
 TEST(vmem, reserve_aligns_and_keeps_no_slack)
 {
     for (size_t alignment = 4 * KIB; alignment <= GIB; alignment *= 2) {
@@ -127,13 +177,13 @@ TEST(vmem, reserve_aligns_and_keeps_no_slack)
         REQUIRE(CHECK_STATUS(VBUF_OK, vmem_reserve(&vm, 3 * MIB, &options)));
         CHECK_EQ((uintptr_t)vm.base % alignment, 0);
         CHECK_EQ(vm.size, 3 * MIB);
-        if (BUILD_PLAIN)
+        if (running_plain())
             CHECK_EQ(proc_virtual_size() - before, vm.size);
         CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, vm.size));
         *at(&vm, 0) = 1;
         *at(&vm, vm.size - 1) = 1;
         vmem_release(&vm);
-        if (BUILD_PLAIN)
+        if (running_plain())
             CHECK_EQ(proc_virtual_size(), before);
     }
 }
@@ -150,31 +200,11 @@ TEST(vmem, release_gives_all_back_and_may_be_repeated)
     CHECK(vm.base == NULL);
     CHECK_EQ(vm.size, 0);
     CHECK(!proc_is_readable((char *)base + 8 * page));
-    if (BUILD_PLAIN)
+    if (running_plain())
         CHECK_EQ(proc_virtual_size(), before);
     vmem_release(&vm);
     struct vmem empty = {.size = 0};
     vmem_release(&empty);
-}
-
-TEST(vmem, V1_a_huge_reservation_costs_neither_memory_nor_charge)
-{
-    uint64_t resident_before = proc_resident_size();
-    uint64_t charged_before = proc_committed_as();
-    struct vmem vm;
-    REQUIRE(CHECK_STATUS(VBUF_OK, vmem_reserve(&vm, HUGE_SIZE, NULL)));
-    CHECK(!proc_mapping_has_flag(vm.base, "ac"));
-    CHECK(!proc_mapping_has_flag(at(&vm, vm.size - 1), "ac"));
-    CHECK(proc_committed_as() < charged_before + HUGE_SIZE / 8); /* the rest is other programs */
-    CHECK(proc_resident_size() < resident_before + 16 * MIB);
-    CHECK(!proc_is_readable(vm.base));
-    /* Using either end costs those pages only. */
-    CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, 1));
-    CHECK_STATUS(VBUF_OK, vmem_commit(&vm, vm.size - 1, 1));
-    *at(&vm, 0) = 1;
-    *at(&vm, vm.size - 1) = 2;
-    CHECK(proc_resident_size() < resident_before + 16 * MIB);
-    vmem_release(&vm);
 }
 
 TEST(vmem, commit_rounds_outward_and_reads_zero)
@@ -259,75 +289,80 @@ TEST(vmem, V1_recommitted_memory_reads_zero)
     vmem_release(&vm);
 }
 
-TEST(vmem, V2_decommit_gives_back_pages_and_flagged_charge)
-{
-    size_t page = vmem_page_size();
-    struct vmem vm = reserve_pages(64);
-    CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 16 * page, 32 * page));
-    memset(at(&vm, 16 * page), 1, 32 * page);
-    CHECK(proc_mapping_has_flag(at(&vm, 16 * page), "ac"));
-    CHECK_EQ(resident(&vm, 0, vm.size), 32 * page);
-    CHECK_STATUS(VBUF_OK, vmem_decommit(&vm, 16 * page, 16 * page));
-    CHECK(!proc_mapping_has_flag(at(&vm, 16 * page), "ac"));
-    CHECK(!proc_mapping_has_flag(at(&vm, 32 * page - 1), "ac"));
-    CHECK(proc_mapping_has_flag(at(&vm, 32 * page), "ac"));
-    CHECK_EQ(resident(&vm, 0, vm.size), 16 * page);
-    CHECK_EQ(*at(&vm, 32 * page), 1);
-    vmem_release(&vm);
-}
-
-/* The system-wide figure: noisy, so one clear reading out of ten is enough. */
-TEST(vmem, V2_decommit_gives_back_committed_as)
-{
-    bool seen = false;
-    struct vmem vm;
-    REQUIRE(CHECK_STATUS(VBUF_OK, vmem_reserve(&vm, GIB, NULL)));
-    for (int attempt = 0; attempt < 10 && !seen; attempt++) {
-        uint64_t reserved = proc_committed_as();
-        REQUIRE(CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, GIB)));
-        uint64_t committed = proc_committed_as();
-        REQUIRE(CHECK_STATUS(VBUF_OK, vmem_decommit(&vm, 0, GIB)));
-        uint64_t decommitted = proc_committed_as();
-        seen = committed > reserved + GIB / 4 * 3 && decommitted + GIB / 4 * 3 < committed;
-    }
-    CHECK(seen);
-    vmem_release(&vm);
-}
-
 typedef enum vbuf_status range_call(struct vmem *vm, size_t offset, size_t length);
 
+/* A valid range is all right here, too, where there are no books. */
 static enum vbuf_status call_resident(struct vmem *vm, size_t offset, size_t length)
 {
-    size_t bytes;
-    return vmem_resident(vm, offset, length, &bytes);
+    size_t bytes = 1;
+    enum vbuf_status status = vmem_resident(vm, offset, length, &bytes);
+    CHECK(status == VBUF_OK ? bytes != 1 : bytes == 1); /* written on VBUF_OK only */
+    return status == VBUF_UNSUPPORTED && !on_linux() ? VBUF_OK : status;
 }
+
+static enum vbuf_status call_committed(struct vmem *vm, size_t offset, size_t length)
+{
+    size_t bytes = 1;
+    enum vbuf_status status = vmem_committed(vm, offset, length, &bytes);
+    CHECK(status == VBUF_OK ? bytes != 1 : bytes == 1);
+    return status == VBUF_UNSUPPORTED && !on_linux() ? VBUF_OK : status;
+}
+
+static range_call *const range_calls[] = {vmem_commit, vmem_prefault, vmem_decommit, call_resident,
+                                          call_committed};
+#define RANGE_CALLS (sizeof range_calls / sizeof *range_calls)
 
 TEST(vmem, ranges_are_invalid_iff_they_leave_the_reservation)
 {
-    size_t page = vmem_page_size();
-    range_call *calls[] = {vmem_commit, vmem_prefault, vmem_decommit, call_resident};
     struct vmem vm = reserve_pages(4);
     size_t size = vm.size;
-    for (size_t c = 0; c < 4; c++) {
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, 0, size + 1));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, 1, size));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, size, 1));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, size + 1, 0));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, SIZE_MAX, 0));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, SIZE_MAX, 1));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, SIZE_MAX, SIZE_MAX));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, 1, SIZE_MAX));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, page, SIZE_MAX - page + 1));
-        CHECK_STATUS(VBUF_INVALID, calls[c](&vm, 0, SIZE_MAX));
+    for (size_t c = 0; c < RANGE_CALLS; c++) {
+        CHECK_STATUS(VBUF_INVALID, range_calls[c](&vm, 0, size + 1));
+        CHECK_STATUS(VBUF_INVALID, range_calls[c](&vm, 1, size));
+        CHECK_STATUS(VBUF_INVALID, range_calls[c](&vm, size, 1));
+        CHECK_STATUS(VBUF_INVALID, range_calls[c](&vm, size + 1, 0));
+        CHECK_STATUS(VBUF_INVALID, range_calls[c](NULL, 0, 0));
     }
     CHECK_EQ(pages_readable(&vm), 0);
-    for (size_t c = 0; c < 4; c++) {
+    for (size_t c = 0; c < RANGE_CALLS; c++) {
         CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, size));
-        CHECK_STATUS(VBUF_OK, calls[c](&vm, 0, size));
+        CHECK_STATUS(VBUF_OK, range_calls[c](&vm, 0, size));
         CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, size));
-        CHECK_STATUS(VBUF_OK, calls[c](&vm, size - 1, 1));
-        CHECK_STATUS(VBUF_OK, calls[c](&vm, size, 0));
+        CHECK_STATUS(VBUF_OK, range_calls[c](&vm, size - 1, 1));
+        CHECK_STATUS(VBUF_OK, range_calls[c](&vm, size, 0));
     }
+    vmem_release(&vm);
+}
+
+/* Sums that overflow must not come out as a range inside. */
+TEST(vmem, ranges_that_overflow_are_invalid)
+{
+    size_t page = vmem_page_size();
+    struct vmem vm = reserve_pages(4);
+    size_t base = (size_t)(uintptr_t)vm.base;
+    size_t far[] = {SIZE_MAX,
+                    SIZE_MAX - 1,
+                    SIZE_MAX - page + 1,
+                    SIZE_MAX - page,
+                    SIZE_MAX - vm.size + 1,
+                    SIZE_MAX / 2 + 1,
+                    SIZE_MAX / 2,
+                    0 - base,
+                    0 - base + page};
+    size_t near[] = {0, 1, page - 1, page, vm.size - 1, vm.size};
+    CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, vm.size));
+    memset(vm.base, 0x7e, vm.size);
+    for (size_t c = 0; c < RANGE_CALLS; c++) {
+        for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+            for (size_t k = 0; k < sizeof near / sizeof *near; k++) {
+                CHECK_STATUS(VBUF_INVALID, range_calls[c](&vm, far[i], near[k]));
+                CHECK_STATUS(VBUF_INVALID, range_calls[c](&vm, near[k], far[i]));
+            }
+            for (size_t k = 0; k < sizeof far / sizeof *far; k++)
+                CHECK_STATUS(VBUF_INVALID, range_calls[c](&vm, far[i], far[k]));
+        }
+    }
+    CHECK(pages_hold(&vm, 0, 4, 0x7e));
     vmem_release(&vm);
 }
 
