@@ -282,3 +282,19 @@ TEST(vbuf_bytes, what_was_never_used_is_not_touched_by_zeroing)
     CHECK_EQ(b.data[size - 1], 0);
     vbuf_destroy(&b);
 }
+
+TEST(vbuf_bytes, what_came_back_from_the_system_is_not_touched_by_zeroing)
+{
+    struct vbuf b = make_vbuf(
+        (struct vbuf_options){.max = 16 * MIB, .keep = 1, .huge_pages = VMEM_HUGE_PAGES_OFF});
+    CHECK_STATUS(VBUF_OK, vbuf_resize(&b, 16 * MIB));
+    memset(b.data, 1, 16 * MIB);
+    CHECK_STATUS(VBUF_OK, vbuf_truncate(&b, 100));
+    CHECK_STATUS(VBUF_OK, vbuf_resize(&b, 16 * MIB));
+    CHECK(resident_bytes(&b) <= 4 * vmem_page_size());
+    CHECK_STATUS(VBUF_OK, vbuf_truncate(&b, 0));
+    CHECK_STATUS(VBUF_OK, vbuf_shrink_to_fit(&b));
+    CHECK(vbuf_alloc_zeroed(&b, 16 * MIB, 64) != NULL);
+    CHECK_EQ(resident_bytes(&b), 0);
+    vbuf_destroy(&b);
+}

@@ -73,9 +73,19 @@ TEST(vbuf_options, init_is_invalid_iff_the_growth_is_neither_a_ratio_above_1_nor
 
 /* ---- growth ---- */
 
+/* (With a large denominator the remainder of the division matters.) */
 static const struct vbuf_growth growths[] = {
-    {0, 0, 0},          {3, 2, 0}, {17, 16, 0},  {10, 1, 0},     {UINT32_MAX, UINT32_MAX - 1, 0},
-    {UINT32_MAX, 1, 0}, {0, 0, 1}, {0, 0, 4096}, {0, 0, 100000}, {0, 0, SIZE_MAX},
+    {0, 0, 0},
+    {3, 2, 0},
+    {17, 16, 0},
+    {10, 1, 0},
+    {2000003, 1000001, 0},
+    {UINT32_MAX, UINT32_MAX - 1, 0},
+    {UINT32_MAX, 1, 0},
+    {0, 0, 1},
+    {0, 0, 4096},
+    {0, 0, 100000},
+    {0, 0, SIZE_MAX},
 };
 #define GROWTHS (sizeof growths / sizeof *growths)
 
@@ -128,6 +138,22 @@ TEST(vbuf_options, growth_is_as_asked_to_whole_pages_and_never_above_max)
             grow_to_the_end(growths[g], maxima[m], 100);
         }
     }
+}
+
+TEST(vbuf_options, growth_that_overflows_goes_to_max)
+{
+    size_t gib = 1024 * MIB;
+    if (!running_plain() || sizeof(size_t) < 8)
+        SKIP("so much is not to be had beside shadow memory");
+    struct vbuf b;
+    struct vbuf_options options = {.max = 9 * gib, .growth = {UINT32_C(1) << 31, 1, 0}};
+    options.charge = VMEM_UNCHARGED;
+    if (vbuf_init(&b, &options) == VBUF_UNSUPPORTED)
+        SKIP("the system has no uncharged memory");
+    enum vbuf_status status = vbuf_reserve_exact(&b, 8 * gib);
+    if (status == VBUF_OK && CHECK_STATUS(VBUF_OK, vbuf_reserve(&b, 8 * gib + 1)))
+        CHECK_EQ(b.capacity, 9 * gib); /* 2^31 times 2^33 wraps to 0 */
+    vbuf_destroy(&b);
 }
 
 TEST(vbuf_options, growth_falls_back_to_what_is_needed)

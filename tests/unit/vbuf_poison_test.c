@@ -225,6 +225,26 @@ TEST(vbuf_poison, reserve_shrink_and_prefault)
     }
 }
 
+/* For one that keeps a layout of its own: the rest of the header's page is capacity, else poisoned. */
+TEST(vbuf_poison, what_was_committed_by_hand_can_be_reached)
+{
+    const size_t headers[] = {0, 1, 100, 5000};
+    for (size_t h = 0; h < 4; h++) {
+        for (int two = 0; two <= 1; two++) {
+            struct vbuf b = make(MIB, headers[h]);
+            if (two)
+                CHECK_STATUS(VBUF_OK, vbuf_commit_two(&b, 50000, 3000, 0, 10000));
+            else
+                CHECK_STATUS(VBUF_OK, vbuf_commit(&b, 0, 10000));
+            memset(b.data, 1, 10000);
+            if (two)
+                memset(b.data + 50000, 1, 3000);
+            CHECK_STATUS(VBUF_OK, vbuf_decommit(&b, b.capacity, 100000));
+            vbuf_destroy(&b);
+        }
+    }
+}
+
 TEST(vbuf_poison, scopes)
 {
     ONLY_UNDER_ADDRESS_SANITIZER();
