@@ -155,14 +155,13 @@ static void set_capacity(struct vbuf *buffer, size_t capacity)
 
 static void check_invariants(const struct vbuf *buffer)
 {
+    (void)buffer;
 #if defined(VBUF_DEBUG)
     assert(buffer->len <= buffer->limit_ && buffer->limit_ <= buffer->capacity);
     assert(buffer->capacity <= buffer->max && buffer->used_ <= buffer->capacity);
     assert(page_end(buffer, buffer->capacity) <= buffer->memory.size - prefix_of(buffer));
     assert(buffer->capacity == buffer->max ||
            page_end(buffer, buffer->capacity) == buffer->capacity);
-#else
-    (void)buffer;
 #endif
 }
 
@@ -501,9 +500,12 @@ void vbuf_clear(struct vbuf *buffer)
 
 enum vbuf_status vbuf_prefault(struct vbuf *buffer)
 {
-    size_t begin = committed_begin(buffer);
-    return vmem_prefault(&buffer->memory, begin,
-                         prefix_of(buffer) + page_end(buffer, buffer->capacity) - begin);
+    size_t begin = committed_begin(buffer), end = page_end(buffer, buffer->capacity);
+    unpoison(buffer, buffer->limit_, end); /* it may have to touch each page */
+    enum vbuf_status status =
+        vmem_prefault(&buffer->memory, begin, prefix_of(buffer) + end - begin);
+    poison(buffer, buffer->limit_, end);
+    return status;
 }
 
 /* ---- bytes ---- */

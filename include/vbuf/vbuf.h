@@ -14,7 +14,8 @@
  * compiled. In a fork's child a buffer is a copy of its own.
  *
  * Giving memory back. Whatever makes len smaller (truncate, resize, remove, pop, rewind, scope end)
- * gives memory back by itself once the capacity is more than twice what growth would make of len, or
+ * gives memory back by itself once the capacity is more than twice what growth would make of len (a
+ * page more than len at least), or
  * with linear growth, once more than twice the step is unused; so going to and fro over an edge costs
  * no system calls. With the default growth that is at a quarter of the capacity, down to half. What was
  * reserved (`initial`, vbuf_reserve), and `keep` bytes in any case, stay. A refusal by the system is no
@@ -147,7 +148,8 @@ VBUF_API void vbuf_clear(struct vbuf *buffer);
 
 /*
  * Gives back all memory that is neither needed for len bytes nor for `capacity` bytes, whatever `keep`
- * says, and forgets what was reserved beyond that.
+ * says, and forgets what was reserved beyond that. What is lost on the way (see vmem_lost) counts as given
+ * back.
  * Returns VBUF_NOMEM iff the system refuses to take it. At most one system call, and as many as
  * vmem_decommit for advice and name.
  */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "build_kind.h"
 #include "check.h"
 #include "fault.h"
 #include "vbuf/vbuf.h"

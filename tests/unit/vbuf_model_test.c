@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "build_kind.h"
 #include "check.h"
 #include "fault.h"
 #include "vbuf/vbuf.h"

@@ -7,10 +7,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "build_kind.h"
 #include "check.h"
 #include "vbuf/vbuf.h"
 #include "vbuf_books.h"
