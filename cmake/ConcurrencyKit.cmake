@@ -1,10 +1,12 @@
 # ck::ck, if Concurrency Kit is installed. Not by pkg-config: its file defines a processor macro.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
-include_guard(GLOBAL)
+if(TARGET ck::ck)
+    return()
+endif()
 
 find_library(VBUF_CK_LIBRARY ck)
-find_path(VBUF_CK_INCLUDE_DIR ck_epoch.h)
+find_path(VBUF_CK_INCLUDE_DIR ck_ec.h)
 mark_as_advanced(VBUF_CK_LIBRARY VBUF_CK_INCLUDE_DIR)
 
 if(VBUF_CK_LIBRARY AND VBUF_CK_INCLUDE_DIR)

@@ -17,12 +17,16 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/vbufConfigVersion.c
 install(FILES
     ${CMAKE_CURRENT_BINARY_DIR}/vbufConfig.cmake
     ${CMAKE_CURRENT_BINARY_DIR}/vbufConfigVersion.cmake
+    cmake/ConcurrencyKit.cmake
     DESTINATION ${VBUF_PACKAGE_DIR})
 
 # vbuf.pc finds its prefix from where it lies, so an installed tree can be moved.
 set(VBUF_PC_DIR ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig)
 file(RELATIVE_PATH VBUF_PC_LIBDIR ${VBUF_PC_DIR} ${CMAKE_INSTALL_FULL_LIBDIR})
 file(RELATIVE_PATH VBUF_PC_INCLUDEDIR ${VBUF_PC_DIR} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
+if(VBUF_WAIT STREQUAL "ck")
+    set(VBUF_PC_PRIVATE " -lck")
+endif()
 if(VBUF_DEBUG)
     set(VBUF_PC_CFLAGS " -DVBUF_DEBUG")
 endif()

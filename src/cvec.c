@@ -1,9 +1,9 @@
 /*
  * cvec.c - a lock-free append-only vector that stays an array.
  *
- *      header        capacities      readiness bytes, downward     elements, upward
- *      | struct cvec | era 0, 1, … | … free … | r2 | r1 | r0 || e0 | e1 | e2 | … free … |
- *                                                             ^ base, page-aligned
+ *      front                                    readiness bytes, downward   elements, upward
+ *      | struct cvec | user's header | era 0, … | … free … | r2 | r1 | r0 || e0 | e1 | … free … |
+ *                                                                          ^ base, aligned
  *
  * One reservation. Element i is at base + i * size for ever (C1); its readiness byte is at base - 1
  * - i. Both sides are committed up to the capacity, and what is committed stays committed.
@@ -25,18 +25,13 @@
  * ticket's era is e or later, and eras only get larger capacities: an index below what was read is
  * valid and committed.
  *
- * Growing. Anybody who finds the vector too small grows it; nobody waits for anybody (C6).
- * Committing is idempotent; caps[e + 1] is decided by a CAS from 0, and the loser goes by the
- * winner's figure, which the winner committed before it wrote it (what the loser committed past it,
- * the next growth commits again, for nothing). The era's opening is a CAS loop on `len` that any of
- * them may finish. `growing` is a courtesy: everybody calling mprotect at once fights over one
- * kernel lock, so who sees somebody else at it lets it have a moment, and then goes ahead.
- * Capacities grow at least by a 64th, so there are never more than ERAS eras.
+ * Growing is in cvec_growth.c, waiting and closing in cvec_wait.c. Closing opens a last era whose
+ * index is past every capacity, so that all its tickets are void.
  *
  * Publishing. The readiness byte is stored with release after the element is written, and loaded
  * with acquire by get: who sees the byte sees the element (C2). A get below the watermark needs no
  * byte: who moved the watermark had acquired every byte below it, and its release passes them on
- * (C3). The watermark is moved by those who read, never by those who push. A pusher raises
+ * (C3). The watermark is moved by those who read; by those who push only while somebody waits. A pusher raises
  * `capacity` above its index before it returns, if it was not above already, so that its own get,
  * or one that happens after it, looks at the byte (C4).
  *
@@ -45,183 +40,58 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#include "cvec/cvec.h"
+#include "cvec_internal.h"
 
 #include <string.h>
 
-#include "system.h"
-
-#define ERAS 4096
-#define MAX_ELEMENT_SIZE ((size_t)1 << 20)
 #define DEFAULT_ADDRESS_SPACE (SIZE_MAX > UINT32_MAX ? (size_t)(UINT64_C(16) << 30) : SIZE_MAX / 16)
-#define MAX_LEN (CVEC_INDEX_MASK_ - UINT32_MAX) /* leaves room for void tickets */
-#define COURTESY_ROUNDS 8
-
-static uint64_t index_of(uint64_t ticket)
-{
-    return ticket & CVEC_INDEX_MASK_;
-}
-
-static uint64_t era_of(uint64_t ticket)
-{
-    return ticket >> CVEC_INDEX_BITS_;
-}
-
-static uint64_t ticket_of(uint64_t era, uint64_t index)
-{
-    return era << CVEC_INDEX_BITS_ | index;
-}
-
-/* The capacity of an era that has opened. */
-static uint64_t capacity_of_era(const struct cvec *vector, uint64_t era)
-{
-    return vbuf_u64_load_acquire(&vector->era_capacity_[era]); /* pairs with the CAS in decide */
-}
-
-/* ---- growth ---- */
-
-/* Elements that fit in the pages that `capacity` elements touch, but never more than max_len. */
-static uint64_t fill_pages(const struct cvec *vector, uint64_t capacity)
-{
-    if (capacity >= vector->max_len)
-        return vector->max_len;
-    size_t bytes = vmem_align_up((size_t)capacity * vector->element_size, vmem_page_size());
-    uint64_t fits = bytes / vector->element_size;
-    return fits < vector->max_len ? fits : vector->max_len;
-}
-
-/*
- * Commits elements, then readiness bytes, for [from, to): what `from` elements needed is there. In this
- * order because a refusal mostly comes with the larger part, and then leaves nothing behind.
- */
-static enum vbuf_status commit_range(struct cvec *vector, uint64_t from, uint64_t to)
-{
-    size_t page = vmem_page_size();
-    size_t base = (size_t)(vector->elements - vector->memory_.data);
-    size_t first = vmem_align_up((size_t)from * vector->element_size, page);
-    size_t last = vmem_align_up((size_t)to * vector->element_size, page);
-    size_t ready_first = vmem_align_up((size_t)from, page);
-    size_t ready_last = vmem_align_up((size_t)to, page);
-    return vbuf_commit_two(&vector->memory_, base + first, last - first, base - ready_last,
-                           ready_last - ready_first);
-}
-
-/* Commits for a capacity of at least `need`: doubled if possible, a 64th more if that is refused. */
-static enum vbuf_status commit_more(struct cvec *vector, uint64_t capacity, uint64_t need,
-                                    uint64_t *committed)
-{
-    uint64_t doubled = capacity * 2 > need ? capacity * 2 : need;
-    *committed = fill_pages(vector, doubled);
-    enum vbuf_status status = commit_range(vector, capacity, *committed);
-    if (status == VBUF_OK)
-        return VBUF_OK;
-    uint64_t little = capacity + capacity / 64 > need ? capacity + capacity / 64 : need;
-    *committed = fill_pages(vector, little);
-    return commit_range(vector, capacity, *committed);
-}
-
-/* A moment for whoever grows already. Gives up soon: it may have been stopped for ever. */
-static void let_others_grow(struct cvec *vector, uint64_t era)
-{
-    for (unsigned round = 0; round < COURTESY_ROUNDS; round++) {
-        if (vbuf_u32_load_relaxed(&vector->growing_) == 0 || capacity_of_era(vector, era + 1) != 0)
-            return;
-        vbuf_sys_relax(round);
-    }
-}
-
-/* Decides the capacity of the era after `era`: ours, or that of who was faster. 0: no memory. */
-static enum vbuf_status decide_next_era(struct cvec *vector, uint64_t era, uint64_t need,
-                                        uint64_t *next)
-{
-    let_others_grow(vector, era);
-    *next = capacity_of_era(vector, era + 1);
-    if (*next != 0)
-        return VBUF_OK;
-    uint64_t committed;
-    vbuf_u32_fetch_add_relaxed(&vector->growing_, 1); /* relaxed: a courtesy */
-    enum vbuf_status status = commit_more(vector, capacity_of_era(vector, era), need, &committed);
-    vbuf_u32_fetch_add_relaxed(&vector->growing_, UINT32_MAX);
-    if (status != VBUF_OK) {
-        *next = capacity_of_era(vector, era + 1); /* another may have got what we did not */
-        return *next != 0 ? VBUF_OK : status;
-    }
-    /* Release: the commit came before; pairs with capacity_of_era. The loser takes the winner's. */
-    if (vbuf_u64_cas_acq_rel(&vector->era_capacity_[era + 1], next, committed))
-        *next = committed;
-    return VBUF_OK;
-}
-
-/* Opens the era after `era` at the first index that was never valid, unless it is open already. */
-static void open_next_era(struct cvec *vector, uint64_t era)
-{
-    uint64_t capacity = capacity_of_era(vector, era);
-    uint64_t seen = vbuf_u64_load_acquire(&vector->len_);
-    while (era_of(seen) == era) {
-        uint64_t index = index_of(seen) < capacity ? index_of(seen) : capacity;
-        /* Pairs with the acquire adds of the tickets of the new era. */
-        if (vbuf_u64_cas_acq_rel(&vector->len_, &seen, ticket_of(era + 1, index)))
-            return;
-    }
-}
-
-/*
- * Brings the vector from `era` to the next, with room for `need` elements if no other thread
- * decides it otherwise: the caller looks again. VBUF_OK: the era after `era` is open.
- */
-static enum vbuf_status grow(struct cvec *vector, uint64_t era, uint64_t need)
-{
-    if (need > vector->max_len)
-        return VBUF_FULL;
-    uint64_t next;
-    enum vbuf_status status = decide_next_era(vector, era, need, &next);
-    if (status != VBUF_OK)
-        return status;
-    open_next_era(vector, era);
-    /* Only now: an add that comes after a load of it finds the era open. Pairs with claim_one. */
-    vbuf_u64_max_release(&vector->capacity_, next);
-    return VBUF_OK;
-}
+#define HEADER_ALIGNMENT 64
 
 /* ---- claiming ---- */
 
 /* Takes the void tickets of an era that could not be followed by another back out of the index. */
-static void fold_void_tickets(struct cvec *vector, uint64_t era)
+static void fold_void_tickets(struct cvec *vector, uint64_t era, uint64_t to)
 {
-    uint64_t capacity = capacity_of_era(vector, era);
     uint64_t seen = vbuf_u64_load_relaxed(&vector->len_); /* the CAS decides */
-    while (era_of(seen) == era && index_of(seen) > capacity &&
-           !vbuf_u64_cas_acq_rel(&vector->len_, &seen, ticket_of(era, capacity))) {
+    while (era_of(seen) == era && index_of(seen) > to &&
+           !vbuf_u64_cas_acq_rel(&vector->len_, &seen, ticket_of(era, to))) {
     }
 }
 
 enum vbuf_status cvec_settle_ticket_(struct cvec *vector, uint64_t ticket)
 {
+    assert_shared(vector);
     uint64_t era = era_of(ticket);
+    if (era == CVEC_CLOSED_ERA) {
+        fold_void_tickets(vector, era, CVEC_MOST_LEN);
+        return VBUF_CLOSED;
+    }
     uint64_t capacity = capacity_of_era(vector, era);
     if (index_of(ticket) < capacity) {
         /* Valid; the growers had not raised it yet. Before we return: C4. */
         vbuf_u64_max_release(&vector->capacity_, capacity);
         return VBUF_OK;
     }
-    enum vbuf_status status = grow(vector, era, capacity + 1);
+    enum vbuf_status status = cvec_grow(vector, era, capacity + 1, false);
     if (status == VBUF_OK)
         return VBUF_BUSY; /* there is room: take another ticket */
-    fold_void_tickets(vector, era);
+    fold_void_tickets(vector, era, capacity);
     return status;
 }
 
-/* Claims `count` indices in one step, all or nothing. */
-static enum vbuf_status claim_run(struct cvec *vector, uint64_t count, uint64_t *first)
+enum vbuf_status cvec_claim_run(struct cvec *vector, uint64_t count, uint64_t *first)
 {
+    assert_shared(vector);
     for (;;) {
         uint64_t seen = vbuf_u64_load_acquire(&vector->len_);
+        if (era_of(seen) == CVEC_CLOSED_ERA)
+            return VBUF_CLOSED;
         uint64_t capacity = capacity_of_era(vector, era_of(seen));
         uint64_t index = index_of(seen) < capacity ? index_of(seen) : capacity;
         if (count > vector->max_len - index)
             return VBUF_FULL;
         if (index_of(seen) > capacity || index + count > capacity) {
-            enum vbuf_status status = grow(vector, era_of(seen), index + count);
+            enum vbuf_status status = cvec_grow(vector, era_of(seen), index + count, false);
             if (status != VBUF_OK)
                 return status;
             continue;
@@ -236,7 +106,7 @@ static enum vbuf_status claim_run(struct cvec *vector, uint64_t count, uint64_t 
     }
 }
 
-/* ---- public ---- */
+/* ---- creation ---- */
 
 static bool is_power_of_two(size_t number)
 {
@@ -244,75 +114,146 @@ static bool is_power_of_two(size_t number)
 }
 
 /* The alignment to use, or 0 when the options cannot be right. */
-static size_t check_alignment(const struct cvec_options *options)
+static size_t choose_alignment(const struct cvec_options *options)
 {
     size_t size = options->element_size;
     size_t align = options->element_align;
+    if (align == 0 && size == 0)
+        return 1;
     if (align == 0) {
         align = size & (~size + 1); /* the largest power of two that divides it */
         return align < 16 ? align : 16;
     }
-    return is_power_of_two(align) && align <= vmem_page_size() && size % align == 0 ? align : 0;
+    return is_power_of_two(align) && align <= CVEC_MAX_ALIGNMENT ? align : 0;
 }
 
-/* Bytes before the elements: header, capacities, readiness bytes. */
-static size_t space_before(size_t max_len)
+static bool is_valid_growth(const struct vbuf_growth *growth)
 {
-    size_t page = vmem_page_size();
-    return vmem_align_up(sizeof(struct cvec), page) + vmem_align_up(ERAS * sizeof(uint64_t), page) +
-           vmem_align_up(max_len, page);
+    if (growth->linear != 0 || growth->denominator == 0)
+        return growth->numerator == 0 && growth->denominator == 0;
+    return growth->numerator > growth->denominator;
 }
 
-enum vbuf_status cvec_create(struct cvec **result, const struct cvec_options *options)
+/* Where things lie: offsets in the reservation, of which the base is aligned to `alignment`. */
+struct layout {
+    size_t max_len;
+    size_t unit;      /* of growth: a page, or a huge page */
+    size_t alignment; /* of the reservation and of the first element */
+    size_t header;
+    size_t eras;
+    size_t fixed; /* end of what is committed in front */
+    size_t elements;
+    size_t size;
+};
+
+static bool plan_layout(struct layout *plan, const struct cvec_options *options, bool raw)
 {
-    if (result == NULL || options == NULL || options->element_size == 0 ||
-        options->element_size > MAX_ELEMENT_SIZE || check_alignment(options) == 0)
+    size_t page = vmem_page_size(), align = choose_alignment(options);
+    size_t size = options->element_size, each = size + !raw;
+    if (align == 0 || size > CVEC_MAX_ELEMENT_SIZE || options->header > SIZE_MAX / 8)
+        return false;
+    size_t most = DEFAULT_ADDRESS_SPACE / (each != 0 ? each : 1);
+    plan->max_len = options->max_len != 0 ? options->max_len : most;
+    if (plan->max_len > CVEC_MOST_LEN || (each != 0 && plan->max_len > SIZE_MAX / 4 / each))
+        return false;
+    plan->unit = page;
+    if (options->huge_pages == VMEM_HUGE_PAGES_ON && vmem_caps().huge_page_size > page)
+        plan->unit = vmem_caps().huge_page_size;
+    plan->alignment = align > plan->unit ? align : plan->unit;
+    plan->header = vmem_align_up(sizeof(struct cvec), HEADER_ALIGNMENT);
+    plan->eras = vmem_align_up(plan->header + options->header, page);
+    plan->fixed = plan->eras + vmem_align_up(CVEC_ERAS * sizeof(uint64_t), page);
+    /* Whole units on both sides: growth commits no less. */
+    size_t ready = raw ? 0 : vmem_align_up(plan->max_len, plan->unit);
+    plan->elements = vmem_align_up(plan->fixed + ready, plan->alignment);
+    plan->size = plan->elements + vmem_align_up(plan->max_len * size, plan->unit);
+    return true;
+}
+
+/* Fills in what never changes. The rest is zero, which is right for most. */
+static struct cvec *set_up(struct vbuf *memory, const struct layout *plan,
+                           const struct cvec_options *options, bool raw)
+{
+    struct cvec *vector = (struct cvec *)(void *)memory->data;
+    vector->elements = memory->data + plan->elements;
+    vector->ready_ = raw ? NULL : (struct vbuf_atomic_u8 *)(memory->data + plan->elements);
+    vector->element_size = options->element_size;
+    vector->element_align_ = choose_alignment(options);
+    vector->max_len = plan->max_len;
+    vector->era_capacity_ = (struct vbuf_atomic_u64 *)(void *)(memory->data + plan->eras);
+    vector->header_ = options->header != 0 ? memory->data + plan->header : NULL;
+    vector->growth_ = options->growth;
+    if (options->growth.linear == 0 && options->growth.denominator == 0)
+        vector->growth_ = (struct vbuf_growth){.numerator = 2, .denominator = 1};
+    vector->fixed_size_ = plan->fixed;
+    vector->unit_ = plan->unit;
+    vector->destroy_ = options->destroy;
+    vector->memory_ = *memory;
+    vbuf_u64_store_relaxed(&vector->wanted_, UINT64_MAX); /* nobody knows the vector yet */
+    return vector;
+}
+
+/* Without destroying elements. */
+static void give_all_back(struct cvec *vector)
+{
+    struct vbuf memory = vector->memory_; /* the vector lies in what is given back */
+    size_t capacity = cvec_capacity(vector);
+    size_t bytes = vector->fixed_size_ + cvec_element_pages(vector, capacity) +
+                   cvec_ready_pages(vector, capacity);
+    cvec_tell_decommitted(vector, bytes);
+    vbuf_destroy(&memory);
+}
+
+enum vbuf_status cvec_create_kind(struct cvec **result, const struct cvec_options *options,
+                                  bool raw)
+{
+    struct layout plan;
+    if (result == NULL || options == NULL || !is_valid_growth(&options->growth) ||
+        !plan_layout(&plan, options, raw) || options->initial_capacity > plan.max_len)
         return VBUF_INVALID;
-    size_t size = options->element_size;
-    size_t max_len = options->max_len != 0 ? options->max_len : DEFAULT_ADDRESS_SPACE / (size + 1);
-    if (max_len > MAX_LEN || max_len > (SIZE_MAX / 2) / (size + 1) ||
-        options->initial_capacity > max_len)
-        return VBUF_INVALID;
-    size_t before = space_before(max_len);
     struct vbuf memory;
     enum vbuf_status status = vbuf_init(&memory, &(struct vbuf_options){
-                                                     .max = before + max_len * size,
+                                                     .max = plan.size,
+                                                     .alignment = plan.alignment,
+                                                     .huge_pages = options->huge_pages,
+                                                     .charge = options->charge,
+                                                     .name = options->name,
                                                      .on_commit = options->on_commit,
+                                                     .on_decommit = options->on_decommit,
                                                      .context = options->context,
                                                  });
     if (status != VBUF_OK)
         return status;
-    size_t fixed = space_before(0);
-    status = vbuf_commit(&memory, 0, fixed);
+    status = vbuf_commit(&memory, 0, plan.fixed);
     if (status != VBUF_OK) {
         vbuf_destroy(&memory);
         return status;
     }
-    struct cvec *vector = (struct cvec *)(void *)memory.data;
-    vector->elements = memory.data + before;
-    vector->ready_ = (struct vbuf_atomic_u8 *)(memory.data + before);
-    vector->element_size = size;
-    vector->max_len = max_len;
-    vector->era_capacity_ =
-        (struct vbuf_atomic_u64 *)(void *)(memory.data +
-                                           vmem_align_up(sizeof(struct cvec), vmem_page_size()));
-    vector->memory_ = memory;
+    struct cvec *vector = set_up(&memory, &plan, options, raw);
     status = cvec_reserve(vector, options->initial_capacity);
     if (status != VBUF_OK) {
-        vbuf_destroy(&memory);
+        give_all_back(vector);
         return status;
     }
     *result = vector;
     return VBUF_OK;
 }
 
+enum vbuf_status cvec_create(struct cvec **result, const struct cvec_options *options)
+{
+    return cvec_create_kind(result, options, false);
+}
+
 void cvec_destroy(struct cvec *vector)
 {
     if (vector == NULL)
         return;
-    struct vbuf memory = vector->memory_; /* the vector lies in what is given back */
-    vbuf_destroy(&memory);
+    if (vector->destroy_ != NULL)
+        (void)cvec_truncate(vector, 0);
+    give_all_back(vector);
 }
+
+/* ---- appending ---- */
 
 enum vbuf_status cvec_push(struct cvec *vector, const void *element, size_t *index)
 {
@@ -329,27 +270,66 @@ enum vbuf_status cvec_push(struct cvec *vector, const void *element, size_t *ind
     return VBUF_OK;
 }
 
+/* Pairs with the acquires in cvec_get and cvec_snapshot. */
+static void publish_run(struct cvec *vector, size_t first, size_t count)
+{
+    for (size_t i = first; i < first + count; i++) {
+        struct vbuf_atomic_u8 *ready = vector->ready_ - 1 - (ptrdiff_t)i;
+        DEBUG_ASSERT(vbuf_u8_load_relaxed(ready) == 0 && "published once"); /* relaxed: ours */
+        vbuf_u8_store_release(ready, 1);
+    }
+    cvec_wake_waiters_(vector);
+}
+
+enum vbuf_status cvec_claim(struct cvec *vector, size_t count, size_t *first, void **slots)
+{
+    if (first == NULL || slots == NULL)
+        return VBUF_INVALID;
+    uint64_t index = cvec_claimed(vector);
+    if (count != 0) {
+        enum vbuf_status status = cvec_claim_run(vector, count, &index);
+        if (status != VBUF_OK)
+            return status;
+    }
+    *first = (size_t)index;
+    *slots = vector->elements + (size_t)index * vector->element_size;
+    return VBUF_OK;
+}
+
+enum vbuf_status cvec_publish(struct cvec *vector, size_t first, size_t count)
+{
+    assert_shared(vector);
+    size_t claimed = cvec_claimed(vector);
+    if (first > claimed || count > claimed - first)
+        return VBUF_INVALID;
+    if (count != 0)
+        publish_run(vector, first, count);
+    return VBUF_OK;
+}
+
 enum vbuf_status cvec_extend(struct cvec *vector, const void *elements, size_t count, size_t *first)
 {
     if (elements == NULL && count != 0)
         return VBUF_INVALID;
-    uint64_t index = cvec_claimed(vector);
+    size_t index;
+    void *slots;
+    enum vbuf_status status = cvec_claim(vector, count, &index, &slots);
+    if (status != VBUF_OK)
+        return status;
     if (count != 0) {
-        enum vbuf_status status = claim_run(vector, count, &index);
-        if (status != VBUF_OK)
-            return status;
-        memcpy(vector->elements + (size_t)index * vector->element_size, elements,
-               count * vector->element_size);
-        for (size_t i = 0; i < count; i++)
-            cvec_publish_one_(vector, (size_t)index + i);
+        memcpy(slots, elements, count * vector->element_size);
+        publish_run(vector, index, count);
     }
     if (first != NULL)
-        *first = (size_t)index;
+        *first = index;
     return VBUF_OK;
 }
 
+/* ---- reading ---- */
+
 struct cvec_slice cvec_snapshot(struct cvec *vector)
 {
+    assert_shared(vector);
     uint64_t begin = vbuf_u64_load_acquire(&vector->watermark_); /* pairs with the max below */
     uint64_t end = vbuf_u64_load_relaxed(&vector->capacity_);    /* relaxed: the bytes decide */
     uint64_t claimed = index_of(vbuf_u64_load_relaxed(&vector->len_));
@@ -372,9 +352,8 @@ size_t cvec_len(struct cvec *vector)
 
 size_t cvec_claimed(const struct cvec *vector)
 {
-    uint64_t seen = vbuf_u64_load_acquire(&vector->len_); /* pairs with the opening of its era */
-    uint64_t capacity = capacity_of_era(vector, era_of(seen));
-    return (size_t)(index_of(seen) < capacity ? index_of(seen) : capacity);
+    /* Acquire pairs with the opening of its era. */
+    return (size_t)claimed_at(vector, vbuf_u64_load_acquire(&vector->len_));
 }
 
 size_t cvec_capacity(const struct cvec *vector)
@@ -387,22 +366,15 @@ size_t cvec_max_len(const struct cvec *vector)
     return vector->max_len;
 }
 
-enum vbuf_status cvec_reserve(struct cvec *vector, size_t capacity)
+/* A closed vector no longer says how many eras it had: count those that were decided. */
+static size_t count_growths(const struct cvec *vector, uint64_t era)
 {
-    if (capacity > vector->max_len)
-        return VBUF_FULL;
-    while (capacity > vbuf_u64_load_acquire(&vector->capacity_)) {
-        uint64_t era = era_of(vbuf_u64_load_acquire(&vector->len_));
-        uint64_t opened = capacity_of_era(vector, era);
-        if (opened >= capacity) { /* its grower had not raised the capacity yet */
-            vbuf_u64_max_release(&vector->capacity_, opened);
-            return VBUF_OK;
-        }
-        enum vbuf_status status = grow(vector, era, capacity);
-        if (status != VBUF_OK)
-            return status;
-    }
-    return VBUF_OK;
+    if (era != CVEC_CLOSED_ERA)
+        return (size_t)era;
+    size_t growths = 0;
+    while (growths + 1 < CVEC_ERAS && capacity_of_era(vector, growths + 1) != 0)
+        growths++;
+    return growths;
 }
 
 enum vbuf_status cvec_stats(struct cvec *vector, struct cvec_report *stats)
@@ -410,15 +382,17 @@ enum vbuf_status cvec_stats(struct cvec *vector, struct cvec_report *stats)
     if (stats == NULL)
         return VBUF_INVALID;
     size_t capacity = cvec_capacity(vector);
-    size_t page = vmem_page_size();
+    uint64_t era = era_of(vbuf_u64_load_relaxed(&vector->len_)); /* a figure */
     *stats = (struct cvec_report){
         .len = cvec_len(vector),
         .claimed = cvec_claimed(vector),
         .capacity = capacity,
         .max_len = vector->max_len,
-        .committed_bytes = space_before(0) + vmem_align_up(capacity, page) +
-                           vmem_align_up(capacity * vector->element_size, page),
-        .growths = (size_t)era_of(vbuf_u64_load_relaxed(&vector->len_)), /* a figure */
+        .committed_bytes = vector->fixed_size_ + cvec_element_pages(vector, capacity) +
+                           cvec_ready_pages(vector, capacity),
+        .growths = count_growths(vector, era),
+        .waiters = vbuf_u32_load_relaxed(&vector->waiters_), /* a figure */
+        .closed = era == CVEC_CLOSED_ERA,
     };
     return VBUF_OK;
 }

@@ -24,6 +24,8 @@ const char *vbuf_status_string(enum vbuf_status status)
         return "timedout";
     case VBUF_UNSUPPORTED:
         return "unsupported";
+    case VBUF_CLOSED:
+        return "closed";
     }
     return "unknown";
 }

@@ -34,7 +34,11 @@ int vbuf_sys_mincore(void *address, size_t length, unsigned char *pages);
 int vbuf_sys_set_name(void *address, size_t length,
                       const char *name); /* prctl PR_SET_VMA_ANON_NAME */
 int vbuf_sys_membarrier(int command);
-int vbuf_sys_open(const char *path); /* for reading */
+struct timespec;
+/* Sleeps while *word is `expected`, until the deadline of vbuf_sys_now's clock, if there is one. */
+long vbuf_sys_futex_wait(const uint32_t *word, uint32_t expected, const struct timespec *deadline);
+long vbuf_sys_futex_wake(const uint32_t *word); /* everybody */
+int vbuf_sys_open(const char *path);            /* for reading */
 long vbuf_sys_read(int file, char *text, size_t size);
 int vbuf_sys_close(int file);
 

@@ -7,6 +7,8 @@
 #include "system.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -71,6 +73,17 @@ int vbuf_sys_close(int file)
 int vbuf_sys_membarrier(int command)
 {
     return (int)syscall(SYS_membarrier, command, 0, 0);
+}
+
+long vbuf_sys_futex_wait(const uint32_t *word, uint32_t expected, const struct timespec *deadline)
+{
+    return syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected, deadline,
+                   NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+long vbuf_sys_futex_wake(const uint32_t *word)
+{
+    return syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
 int64_t vbuf_sys_now(void)

@@ -60,6 +60,7 @@ enum vbuf_status {
     VBUF_BUSY,        /* others hold what the call needs; trying again later can succeed */
     VBUF_TIMEDOUT,    /* the time given ran out first */
     VBUF_UNSUPPORTED, /* this system cannot do that */
+    VBUF_CLOSED,      /* the object takes no more, for good: its user closed it */
 };
 
 /* The status's name without its prefix, in lower case, such as "nomem". Never NULL; static storage. */

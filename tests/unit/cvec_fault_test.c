@@ -1,6 +1,7 @@
 /*
  * cvec_fault_test.c - C5: when memory is refused, by the hook or by the system, nothing is claimed and
- * nothing lost; once it is back, indices go on without a hole.
+ * nothing lost; once it is back, indices go on without a hole. And the books, which on_commit and
+ * on_decommit let the user keep, balance whatever happens.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -11,6 +12,7 @@
 #include "build_kind.h"
 #include "check.h"
 #include "cvec/cvec.h"
+#include "cvec_fixture.h"
 #include "fault.h"
 #include "proc.h"
 #include "team.h"
@@ -52,6 +54,9 @@ static void check_refused(struct cvec *v, size_t len, int error)
         CHECK_EQ(errno, error);
         errno = 0;
         CHECK_STATUS(VBUF_NOMEM, cvec_reserve(v, capacity + 1));
+        CHECK_EQ(errno, error);
+        errno = 0;
+        CHECK_STATUS(VBUF_NOMEM, cvec_reserve_exact(v, capacity + 1));
         CHECK_EQ(errno, error);
         CHECK_STATUS(VBUF_OK, cvec_reserve(v, capacity));
         CHECK_STATUS(VBUF_FULL, cvec_reserve(v, cvec_max_len(v) + 1));
@@ -198,36 +203,6 @@ TEST(cvec_fault, create_is_nomem_iff_memory_is_refused_and_leaks_nothing)
     cvec_destroy(v);
 }
 
-TEST(cvec_fault, the_hook_is_asked_for_every_byte_committed)
-{
-    struct tap tap = {{0}, {0}};
-    struct cvec *v = make(1000000, &tap);
-    CHECK_STATUS(VBUF_OK, cvec_reserve(v, 500000));
-    struct cvec_report stats;
-    CHECK_STATUS(VBUF_OK, cvec_stats(v, &stats));
-    uint64_t asked = vbuf_u64_load_relaxed(&tap.asked);
-    CHECK(asked >= 500000 * 9);
-    CHECK(asked <= stats.committed_bytes);
-    CHECK(asked + 8 * vmem_page_size() >= stats.committed_bytes);
-    cvec_destroy(v);
-}
-
-/* A grower that is stopped for ever leaves the courtesy flag up: the others go ahead all the same. */
-TEST(cvec_fault, C6_a_stopped_grower_delays_nobody)
-{
-    struct tap tap = {{0}, {0}};
-    struct cvec *v = make(100000, &tap);
-    vbuf_u32_fetch_add_relaxed(&v->growing_, 1);
-    size_t len = 0;
-    while (len < 100000) {
-        uint64_t value = len;
-        REQUIRE(CHECK_STATUS(VBUF_OK, cvec_push(v, &value, NULL)));
-        len = fill_capacity(v, len + 1);
-    }
-    CHECK_EQ(cvec_snapshot(v).count, 100000);
-    cvec_destroy(v);
-}
-
 /* Threads push and extend while commits fail at random; each value names its thread and number. */
 struct faulty {
     struct cvec *v;
@@ -306,4 +281,180 @@ TEST(cvec_fault, C5_the_systems_own_limit_leaves_no_hole)
     if (!BUILD_PLAIN)
         SKIP("sanitizers need the memory");
     proc_in_child(meet_data_limit);
+}
+
+/* ---- the books: what on_commit granted less what on_decommit was told is what stats say ---- */
+
+TEST(cvec_fault, books_balance_from_create_to_destroy)
+{
+    struct books books;
+    struct cvec *v = books_make(&books, 1000000);
+    check_books(v, &books);
+    CHECK(books_balance(&books) > 0);
+    for (size_t capacity = 1; capacity <= 1000000; capacity *= 10) {
+        CHECK_STATUS(VBUF_OK, cvec_reserve(v, capacity));
+        check_books(v, &books);
+        CHECK(books_balance(&books) >= capacity * 9);
+    }
+    CHECK_EQ(vbuf_u64_load_relaxed(&books.told), 0);
+    cvec_destroy(v);
+    CHECK_EQ(books_balance(&books), 0);
+}
+
+TEST(cvec_fault, books_balance_when_create_fails)
+{
+    struct books books = {.destroyed = 0};
+    struct cvec_options options = books_options(&books, 100000);
+    struct cvec *v = NULL;
+    options.initial_capacity = 50000;
+    for (uint64_t nth = 1; nth <= 3; nth++) {
+        fault_clear();
+        fault_fail_from(FAULT_MPROTECT, nth, ENOMEM);
+        CHECK_STATUS(VBUF_NOMEM, cvec_create(&v, &options));
+        CHECK_EQ(books_balance(&books), 0);
+    }
+    fault_clear();
+    fault_fail_at(FAULT_MMAP, 1, ENOMEM);
+    CHECK_STATUS(VBUF_NOMEM, cvec_create(&v, &options));
+    CHECK_EQ(books_balance(&books), 0);
+    fault_clear();
+}
+
+/* One step of a random walk through everything that takes memory or gives it back. */
+static void walk(struct cvec *v, struct check_rng *rng)
+{
+    static const uint64_t values[1000];
+    size_t claimed = cvec_claimed(v), wanted = check_rng_next(rng) % 100000;
+    enum vbuf_status status = VBUF_OK;
+    switch (check_rng_next(rng) % 7) {
+    case 0:
+        status = cvec_reserve(v, wanted);
+        break;
+    case 1:
+        status = cvec_reserve_exact(v, wanted);
+        break;
+    case 2:
+        status = cvec_extend(v, values, wanted % 1000, NULL);
+        break;
+    case 3:
+        status = cvec_push(v, values, NULL);
+        break;
+    case 4:
+        status = cvec_push_exclusive(v, values, NULL);
+        break;
+    case 5:
+        status = cvec_truncate(v, claimed != 0 ? wanted % claimed : 0);
+        break;
+    default:
+        status = cvec_shrink_to_fit(v);
+    }
+    CHECK(status == VBUF_OK || status == VBUF_NOMEM);
+}
+
+static void walk_at_random(bool hook, bool commit, bool decommit)
+{
+    struct books books;
+    struct check_rng rng = {check_seed()};
+    fault_clear();
+    struct cvec *v = books_make(&books, 1000000);
+    v->destroy_ = NULL; /* the values are no indices */
+    if (commit)
+        fault_fail_randomly(FAULT_MPROTECT, 300000, check_seed(), ENOMEM);
+    if (decommit)
+        fault_fail_randomly(FAULT_MMAP, 500000, check_seed(), ENOMEM);
+    for (int step = 0; step < BUILD_COUNT(5000, 1000) && check_failures() == 0; step++) {
+        books_refuse(&books, hook && check_rng_next(&rng) % 3 == 0);
+        walk(v, &rng);
+        check_books(v, &books);
+    }
+    fault_clear();
+    books_refuse(&books, false);
+    CHECK_EQ(cvec_len(v), cvec_claimed(v)); /* C5: whatever was refused left no hole */
+    cvec_clear(v);
+    CHECK_STATUS(VBUF_OK, cvec_shrink_to_fit(v));
+    check_books(v, &books);
+    cvec_destroy(v);
+    CHECK_EQ(books_balance(&books), 0);
+}
+
+TEST(cvec_fault, books_balance_whatever_is_refused)
+{
+    walk_at_random(false, false, false);
+    walk_at_random(true, false, false);
+    walk_at_random(false, true, false);
+    walk_at_random(false, false, true);
+    walk_at_random(true, true, true);
+}
+
+static void tell_and_fail(void *context, size_t bytes)
+{
+    (void)context, (void)bytes;
+    errno = EBADF; /* as a hook may that writes to a file */
+}
+
+TEST(cvec_fault, hooks_do_not_change_the_reason)
+{
+    struct books books = {.destroyed = 0};
+    struct cvec_options options = books_options(&books, 100000);
+    struct cvec *v = NULL;
+    options.on_decommit = tell_and_fail;
+    fault_clear();
+    REQUIRE(CHECK_STATUS(VBUF_OK, cvec_create(&v, &options)));
+    fault_fail_from(FAULT_MPROTECT, 1, EAGAIN);
+    errno = 0;
+    CHECK_STATUS(VBUF_NOMEM, cvec_reserve(v, 1000));
+    CHECK_EQ(errno, EAGAIN);
+    cvec_destroy(v);
+    fault_fail_from(FAULT_MPROTECT, 2, EAGAIN);
+    options.initial_capacity = 1000;
+    errno = 0;
+    CHECK_STATUS(VBUF_NOMEM, cvec_create(&v, &options));
+    CHECK_EQ(errno, EAGAIN);
+    fault_clear();
+}
+
+/* A hook that refuses every third time, whoever asks. */
+struct moody {
+    struct books books;
+    struct vbuf_atomic_u64 times;
+};
+
+static bool ask_moody(void *context, size_t bytes)
+{
+    struct moody *moody = context;
+    return vbuf_u64_fetch_add_relaxed(&moody->times, 1) % 3 != 2 && books_ask(&moody->books, bytes);
+}
+
+static void tell_moody(void *context, size_t bytes)
+{
+    books_tell(&((struct moody *)context)->books, bytes);
+}
+
+static void race_to_grow(uint32_t failing)
+{
+    struct moody moody = {.times = {0}};
+    struct faulty f = {.v = NULL};
+    struct cvec_options options = books_options(&moody.books, 4 * FAULTY_VALUES);
+    options.destroy = NULL;
+    options.on_commit = ask_moody;
+    options.on_decommit = tell_moody;
+    options.context = &moody;
+    options.growth.linear = 300; /* many growths, each raced for */
+    fault_clear();
+    REQUIRE(CHECK_STATUS(VBUF_OK, cvec_create(&f.v, &options)));
+    fault_fail_randomly(FAULT_MPROTECT, failing, check_seed(), ENOMEM);
+    team_run(4, push_through_faults, &f);
+    fault_clear();
+    CHECK_EQ(cvec_len(f.v), 4 * FAULTY_VALUES);
+    check_books(f.v, &moody.books);
+    cvec_destroy(f.v);
+    CHECK_EQ(books_balance(&moody.books), 0);
+}
+
+TEST(cvec_fault, books_balance_when_growers_race)
+{
+    for (int round = 0; round < BUILD_COUNT(10, 3); round++) {
+        race_to_grow(0);
+        race_to_grow(300000);
+    }
 }

@@ -1,5 +1,6 @@
 /*
- * cvec_layout_test.c - element sizes and alignments, exact fits, and the typed form.
+ * cvec_layout_test.c - element sizes and alignments, exact fits, headers, elements of no bytes. The typed
+ * form is in cvec_typed_test.c.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -54,7 +55,7 @@ static void fill_exactly(size_t size, size_t align, size_t max_len)
     for (size_t i = 0; i < max_len; i++) {
         unsigned char *element = cvec_get(v, i);
         REQUIRE(element == (const unsigned char *)all.data + i * size);
-        REQUIRE((uintptr_t)element % wanted == 0);
+        REQUIRE((uintptr_t)element % wanted == 0 || (i != 0 && size % wanted != 0));
         make_element(bytes, size, i);
         REQUIRE(memcmp(element, bytes, size) == 0);
     }
@@ -81,12 +82,24 @@ TEST(cvec_layout, the_largest_element)
     fill_exactly(((size_t)1 << 20) - 1, 1, 3);
 }
 
-TEST(cvec_layout, every_alignment_up_to_the_page)
+TEST(cvec_layout, every_alignment_up_to_the_largest_element)
 {
-    for (size_t align = 1; align <= vmem_page_size(); align *= 2) {
-        fill_exactly(align, align, 33);
-        fill_exactly(3 * align, align, 17);
+    for (size_t align = 1; align <= CVEC_MAX_ELEMENT_SIZE; align *= 2) {
+        fill_exactly(align, align, align < 65536 ? 33 : 5);
+        if (align <= CVEC_MAX_ELEMENT_SIZE / 4)
+            fill_exactly(3 * align, align, align < 65536 ? 17 : 3);
     }
+}
+
+/* Element 0 is aligned as asked, whatever the size; see the condition in fill_exactly. */
+TEST(cvec_layout, alignments_that_do_not_divide_the_size)
+{
+    for (size_t align = 1; align <= CVEC_MAX_ALIGNMENT; align *= 2) {
+        fill_exactly(1, align, 5000);
+        fill_exactly(12, align, 1000);
+        fill_exactly(5000, align, 7);
+    }
+    fill_exactly(CVEC_MAX_ELEMENT_SIZE, CVEC_MAX_ALIGNMENT, 3);
 }
 
 TEST(cvec_layout, readiness_bytes_cross_pages_too)
@@ -97,84 +110,104 @@ TEST(cvec_layout, readiness_bytes_cross_pages_too)
     fill_exactly(2, 0, 20000);
 }
 
-struct record {
-    uint32_t key;
-    _Alignas(16) unsigned char bytes[40];
-};
+/* ---- elements of no bytes ---- */
 
-CVEC_DEFINE(ids, uint64_t)
-CVEC_DEFINE(records, struct record)
-CVEC_DEFINE(flags, uint8_t)
-
-TEST(cvec_layout, typed_calls_are_the_untyped_ones)
+static void count_nothings(size_t align)
 {
-    struct ids v;
+    struct cvec *v = NULL;
+    struct cvec_options options = {.element_align = align, .max_len = 20000};
     size_t index = SIZE_MAX;
-    REQUIRE(CHECK_STATUS(VBUF_OK, ids_create(&v, NULL))); /* options may be NULL */
-    CHECK_EQ(v.vector->element_size, sizeof(uint64_t));
-    CHECK(ids_get(&v, 0) == NULL);
-    for (uint64_t i = 0; i < 5000; i++) {
-        REQUIRE(CHECK_STATUS(VBUF_OK, ids_push(&v, i * 3, &index)));
-        REQUIRE(index == i);
-        REQUIRE(*ids_get(&v, i) == i * 3);
+    void *slots = NULL;
+    REQUIRE(CHECK_STATUS(VBUF_OK, cvec_create(&v, &options)));
+    CHECK(cvec_get(v, 0) == NULL);
+    for (size_t i = 0; i < 10000; i++) {
+        REQUIRE(CHECK_STATUS(VBUF_OK, cvec_push(v, "", &index)));
+        REQUIRE(index == i && cvec_get(v, i) == v->elements && cvec_get(v, i + 1) == NULL);
     }
-    const uint64_t more[] = {1, 2, 3};
-    CHECK_STATUS(VBUF_OK, ids_extend(&v, more, 3, &index));
-    CHECK_EQ(index, 5000);
-    CHECK_STATUS(VBUF_OK, ids_push(&v, 9, NULL));
-    CHECK_EQ(ids_len(&v), 5004);
-    struct ids_slice all = ids_snapshot(&v);
-    CHECK_EQ(all.count, 5004);
-    CHECK_EQ(all.data[4999], 4999 * 3);
-    CHECK_EQ(all.data[5002], 3);
-    CHECK(ids_get(&v, 5003) == all.data + 5003); /* below the watermark */
-    CHECK(ids_get(&v, 5004) == NULL);
-    CHECK(ids_get(&v, SIZE_MAX) == NULL);
-    CHECK_STATUS(VBUF_OK, ids_reserve(&v, 100000));
-    CHECK(cvec_capacity(v.vector) >= 100000);
-    ids_destroy(&v);
-    CHECK(v.vector == NULL);
-    ids_destroy(&v);
+    CHECK_EQ((uintptr_t)v->elements % (align != 0 ? align : 1), 0);
+    CHECK_STATUS(VBUF_INVALID, cvec_push(v, NULL, NULL));
+    CHECK_STATUS(VBUF_OK, cvec_extend(v, "", 5000, &index));
+    CHECK_EQ(index, 10000);
+    CHECK_STATUS(VBUF_OK, cvec_claim(v, 5000, &index, &slots));
+    CHECK_EQ(cvec_len(v), 15000);
+    CHECK_STATUS(VBUF_OK, cvec_publish(v, index, 5000));
+    CHECK_EQ(cvec_len(v), 20000);
+    CHECK(cvec_snapshot(v).data == v->elements);
+    CHECK_STATUS(VBUF_FULL, cvec_push(v, "", NULL));
+    CHECK_STATUS(VBUF_FULL, cvec_extend(v, "", SIZE_MAX, NULL));
+    CHECK_STATUS(VBUF_OK, cvec_truncate(v, 100));
+    CHECK_EQ(cvec_len(v), 100);
+    CHECK_STATUS(VBUF_OK, cvec_shrink_to_fit(v));
+    CHECK_STATUS(VBUF_OK, cvec_push_exclusive(v, "", &index));
+    CHECK_EQ(index, 100);
+    cvec_destroy(v);
 }
 
-TEST(cvec_layout, typed_options_are_taken_but_for_size_and_alignment)
+TEST(cvec_layout, elements_of_no_bytes_are_counted)
 {
-    struct records v;
+    count_nothings(0);
+    for (size_t align = 1; align <= CVEC_MAX_ALIGNMENT; align *= 2)
+        count_nothings(align);
+}
+
+/* ---- headers ---- */
+
+/* Every byte of the header is the user's: filling the vector changes none, and the other way round. */
+static void use_header(size_t header_size, size_t size, size_t max_len)
+{
+    struct cvec *v = NULL;
     struct cvec_options options = {
-        .element_size = 1, .element_align = 1, .max_len = 10, .initial_capacity = 4};
-    REQUIRE(CHECK_STATUS(VBUF_OK, records_create(&v, &options)));
-    CHECK_EQ(v.vector->element_size, sizeof(struct record));
-    CHECK_EQ(cvec_max_len(v.vector), 10);
-    CHECK(cvec_capacity(v.vector) >= 4);
-    for (uint32_t i = 0; i < 10; i++) {
-        struct record r = {.key = i};
-        memset(r.bytes, (int)i, sizeof r.bytes);
-        CHECK_STATUS(VBUF_OK, records_push(&v, r, NULL));
-        CHECK_EQ((uintptr_t)records_get(&v, i) % _Alignof(struct record), 0);
+        .element_size = size, .max_len = max_len, .header = header_size, .initial_capacity = 1};
+    unsigned char element[64] = {0};
+    REQUIRE(CHECK_STATUS(VBUF_OK, cvec_create(&v, &options)));
+    unsigned char *header = cvec_header(v);
+    REQUIRE(header != NULL && (uintptr_t)header % 64 == 0);
+    for (size_t i = 0; i < header_size; i++)
+        REQUIRE(header[i] == 0);
+    memset(header, 0xAB, header_size);
+    for (size_t i = 0; i < max_len; i++) {
+        make_element(element, size, i);
+        REQUIRE(CHECK_STATUS(VBUF_OK, cvec_push(v, element, NULL)));
     }
-    CHECK_STATUS(VBUF_FULL, records_push(&v, (struct record){.key = 11}, NULL));
-    CHECK_STATUS(VBUF_FULL, records_extend(&v, records_get(&v, 0), 1, NULL));
-    CHECK_STATUS(VBUF_FULL, records_reserve(&v, 11));
-    CHECK_EQ(records_len(&v), 10);
-    CHECK(records_snapshot(&v).data == records_get(&v, 0));
-    for (uint32_t i = 0; i < 10; i++) {
-        CHECK_EQ(records_get(&v, i)->key, i);
-        CHECK_EQ(records_get(&v, i)->bytes[39], i);
+    CHECK(cvec_header(v) == header);
+    for (size_t i = 0; i < header_size; i++)
+        REQUIRE(header[i] == 0xAB);
+    memset(header, 0xCD, header_size);
+    CHECK_EQ(cvec_len(v), max_len); /* the vector's own words are elsewhere */
+    CHECK_EQ(cvec_max_len(v), max_len);
+    CHECK_STATUS(VBUF_FULL, cvec_push(v, element, NULL));
+    for (size_t i = 0; i < max_len; i++) {
+        make_element(element, size, i);
+        REQUIRE(memcmp(cvec_get(v, i), element, size) == 0);
     }
-    records_destroy(&v);
-    CHECK_STATUS(VBUF_INVALID, records_create(&v, &(struct cvec_options){.max_len = SIZE_MAX}));
+    CHECK_STATUS(VBUF_OK, cvec_truncate(v, 1));
+    CHECK_STATUS(VBUF_OK, cvec_shrink_to_fit(v));
+    for (size_t i = 0; i < header_size; i++)
+        REQUIRE(header[i] == 0xCD);
+    CHECK_STATUS(VBUF_OK, cvec_reserve(v, max_len));
+    CHECK_EQ(cvec_len(v), 1);
+    cvec_destroy(v);
 }
 
-TEST(cvec_layout, a_got_element_may_be_changed_in_place)
+TEST(cvec_layout, headers_are_zeroed_aligned_and_the_users_own)
 {
-    struct flags v;
-    REQUIRE(CHECK_STATUS(VBUF_OK, flags_create(&v, NULL)));
-    CHECK_STATUS(VBUF_OK, flags_reserve(&v, 3));
-    CHECK_STATUS(VBUF_OK, flags_push(&v, 1, NULL));
-    CHECK_STATUS(VBUF_OK, flags_extend(&v, (const uint8_t[]){2, 3}, 2, NULL));
-    *flags_get(&v, 0) = 7;
-    CHECK_EQ(*flags_get(&v, 0), 7);
-    CHECK_EQ(flags_snapshot(&v).data[0], 7);
-    CHECK_EQ(flags_len(&v), 3);
-    flags_destroy(&v);
+    const size_t sizes[] = {1, 7, 63, 64, 65, 1000, 4095, 4096, 4097, 12288, 100000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        use_header(sizes[i], 1, 4096 * 3);
+        use_header(sizes[i], 8, 1);
+        use_header(sizes[i], 24, 10000);
+        use_header(sizes[i], 64, 4096);
+    }
+}
+
+TEST(cvec_layout, header_is_null_iff_there_is_none)
+{
+    struct cvec *v = NULL;
+    REQUIRE(CHECK_STATUS(VBUF_OK, cvec_create(&v, &(struct cvec_options){.element_size = 8})));
+    CHECK(cvec_header(v) == NULL);
+    cvec_destroy(v);
+    struct cvec_options options = {.element_size = 8, .header = 1};
+    REQUIRE(CHECK_STATUS(VBUF_OK, cvec_create(&v, &options)));
+    CHECK(cvec_header(v) != NULL);
+    cvec_destroy(v);
 }

@@ -1,7 +1,7 @@
 /*
  * cvec_test.c - the concurrent vector on one thread: create, push, extend, get, snapshot, reserve, stats.
- * Layout and typed form are in cvec_layout_test.c, refused memory (C5) in cvec_fault_test.c, threads in
- * cvec_threads_test.c.
+ * The rest is beside it: layout and typed form, growth, claim, wait, close, cursor, appender, exclusive
+ * calls, the raw form, refused memory (C5), threads, fork.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -59,19 +59,28 @@ TEST(cvec, create_is_invalid_iff_the_options_cannot_be)
 {
     struct cvec *unset = (struct cvec *)(void *)&unset, *v = unset;
     const struct cvec_options bad[] = {
-        {.element_size = 0},
-        {.element_size = ((size_t)1 << 20) + 1},
+        {.element_size = CVEC_MAX_ELEMENT_SIZE + 1},
         {.element_size = SIZE_MAX},
         {.element_size = 12, .element_align = 3},
         {.element_size = 12, .element_align = 6},
-        {.element_size = 12, .element_align = 8}, /* not a multiple */
-        {.element_size = 8192, .element_align = 2 * vmem_page_size()},
+        {.element_size = 12, .element_align = 24},
+        {.element_size = 0, .element_align = 3},
+        {.element_size = 0, .element_align = CVEC_MAX_ALIGNMENT * 2},
+        {.element_size = 8, .element_align = CVEC_MAX_ALIGNMENT * 2},
+        {.element_size = 8, .element_align = SIZE_MAX},
         {.element_size = 8, .max_len = 10, .initial_capacity = 11},
         {.element_size = 8, .initial_capacity = SIZE_MAX},
         {.element_size = 8, .max_len = SIZE_MAX},
         {.element_size = 8, .max_len = SIZE_MAX / 8},
+        {.element_size = 0, .max_len = SIZE_MAX},
         {.element_size = 1, .max_len = ((size_t)1 << 48) - ((size_t)1 << 32) + 1},
+        {.element_size = 0, .max_len = ((size_t)1 << 48) - ((size_t)1 << 32) + 1},
         {.element_size = (size_t)1 << 20, .max_len = (size_t)1 << 44},
+        {.element_size = 8, .header = SIZE_MAX},
+        {.element_size = 8, .huge_pages = (enum vmem_huge_pages)99},
+        {.element_size = 8, .charge = (enum vmem_charge)99},
+        {.element_size = 8, .name = ""},
+        {.element_size = 8, .name = "no [brackets]"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         if (!CHECK_STATUS(VBUF_INVALID, cvec_create(&v, &bad[i])))
@@ -80,6 +89,56 @@ TEST(cvec, create_is_invalid_iff_the_options_cannot_be)
     CHECK_STATUS(VBUF_INVALID, cvec_create(&v, NULL));
     CHECK_STATUS(VBUF_INVALID, cvec_create(NULL, &(struct cvec_options){.element_size = 8}));
     CHECK(v == unset); /* outputs are written on VBUF_OK only */
+}
+
+TEST(cvec, create_takes_what_is_just_within_the_limits)
+{
+    const struct cvec_options good[] = {
+        {.element_size = CVEC_MAX_ELEMENT_SIZE, .max_len = 2},
+        {.element_size = CVEC_MAX_ELEMENT_SIZE, .element_align = CVEC_MAX_ELEMENT_SIZE},
+        {.element_size = 0},
+        {.element_size = 0, .element_align = CVEC_MAX_ALIGNMENT, .max_len = 10},
+        {.element_size = 12, .element_align = CVEC_MAX_ALIGNMENT, .max_len = 10},
+        {.element_size = 12, .element_align = 4},
+        {.element_size = 12, .element_align = 1},
+        {.element_size = 12, .element_align = 8}, /* need not divide it */
+        {.element_size = 8, .max_len = 10, .initial_capacity = 10},
+        {.element_size = 8, .header = 1 << 20, .max_len = 1},
+        {.element_size = 8, .huge_pages = VMEM_HUGE_PAGES_OFF, .charge = VMEM_CHARGED},
+        {.element_size = 8, .max_len = 10, .growth = {.numerator = 5, .denominator = 4}},
+        {.element_size = 8, .max_len = 10, .growth = {.linear = 1}},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct cvec *v = NULL;
+        if (CHECK_STATUS(VBUF_OK, cvec_create(&v, &good[i])))
+            CHECK(cvec_capacity(v) >= good[i].initial_capacity);
+        else
+            CHECK_EQ(i, SIZE_MAX);
+        cvec_destroy(v);
+    }
+}
+
+/* Names and such are vmem's affair: what it does not support, a vector does not. */
+TEST(cvec, create_is_unsupported_iff_vmem_reserve_is)
+{
+    const struct cvec_options rows[] = {
+        {.element_size = 8, .max_len = 10, .name = "a vector"},
+        {.element_size = 8, .max_len = 10, .huge_pages = VMEM_HUGE_PAGES_ON},
+        {.element_size = 8, .max_len = 10, .charge = VMEM_UNCHARGED},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct vmem vm;
+        struct cvec *v = NULL;
+        struct vmem_options options = {
+            .name = rows[i].name, .huge_pages = rows[i].huge_pages, .charge = rows[i].charge};
+        enum vbuf_status expected = vmem_reserve(&vm, vmem_page_size(), &options);
+        CHECK(expected == VBUF_OK || expected == VBUF_UNSUPPORTED);
+        CHECK_STATUS(expected, cvec_create(&v, &rows[i]));
+        CHECK((v != NULL) == (expected == VBUF_OK));
+        cvec_destroy(v);
+        if (expected == VBUF_OK)
+            vmem_release(&vm);
+    }
 }
 
 TEST(cvec, create_is_nomem_when_there_is_no_such_address_space)
@@ -94,7 +153,7 @@ TEST(cvec, create_is_nomem_when_there_is_no_such_address_space)
 
 TEST(cvec, max_len_0_means_16_gib_of_address_space)
 {
-    const size_t sizes[] = {1, 8, 24, (size_t)1 << 20};
+    const size_t sizes[] = {0, 1, 8, 24, (size_t)1 << 20};
     const size_t space = (size_t)16 << 30;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         struct cvec *v = NULL;
@@ -321,30 +380,6 @@ TEST(cvec, C3_snapshots_never_shrink_and_stay_valid)
     cvec_destroy(v);
 }
 
-TEST(cvec, reserve_is_full_iff_above_max_len)
-{
-    struct cvec *v = make(1000);
-    CHECK_STATUS(VBUF_FULL, cvec_reserve(v, 1001));
-    CHECK_STATUS(VBUF_FULL, cvec_reserve(v, SIZE_MAX));
-    CHECK_EQ(cvec_capacity(v), 0);
-    CHECK_STATUS(VBUF_OK, cvec_reserve(v, 0));
-    CHECK_EQ(cvec_capacity(v), 0);
-    CHECK_STATUS(VBUF_OK, cvec_reserve(v, 1));
-    CHECK(cvec_capacity(v) >= 1);
-    CHECK_STATUS(VBUF_OK, cvec_reserve(v, 999));
-    CHECK(cvec_capacity(v) >= 999);
-    CHECK_STATUS(VBUF_OK, cvec_reserve(v, 1000));
-    CHECK_EQ(cvec_capacity(v), 1000);
-    CHECK_STATUS(VBUF_OK, cvec_reserve(v, 5));
-    CHECK_EQ(cvec_capacity(v), 1000);
-    CHECK_EQ(cvec_claimed(v), 0);
-    CHECK_STATUS(VBUF_FULL, cvec_reserve(v, 1001));
-    push_from(v, 0, 1000);
-    CHECK_STATUS(VBUF_OK, cvec_reserve(v, 1000));
-    CHECK_STATUS(VBUF_FULL, cvec_reserve(v, 1001));
-    cvec_destroy(v);
-}
-
 TEST(cvec, stats_are_the_figures)
 {
     struct cvec *v = make(100000);
@@ -370,6 +405,8 @@ TEST(cvec, stats_are_the_figures)
     CHECK_STATUS(VBUF_OK, cvec_stats(v, &stats));
     CHECK_EQ(stats.growths, 2);
     CHECK(stats.capacity >= 50000 && stats.capacity <= 100000);
+    CHECK(!stats.closed);
+    CHECK_EQ(stats.waiters, 0);
     cvec_destroy(v);
 }
 
