@@ -45,17 +45,24 @@ void sleep_ms(int64_t ms)
 
 /* ---- the server ------------------------------------------------------------------------------ */
 
+static void set_limits(struct logd_limits limits)
+{
+    struct rlimit data = {limits.data, limits.data};
+    struct rlimit descriptors = {limits.descriptors, limits.descriptors};
+    if (limits.data > 0)
+        setrlimit(RLIMIT_DATA, &data);
+    if (limits.descriptors > 0)
+        setrlimit(RLIMIT_NOFILE, &descriptors);
+}
+
 /* The child: never returns. */
-static void become_logd(const char *const *options, int out, uint64_t data_limit)
+static void become_logd(const char *const *options, int out, struct logd_limits limits)
 {
     const char *program = getenv("VBUF_LOGD");
     const char *arguments[MAX_OPTIONS + 4] = {program, "--port", "0"};
     for (size_t i = 0; i < MAX_OPTIONS && options[i] != NULL; i++)
         arguments[3 + i] = options[i];
-    if (data_limit > 0) {
-        struct rlimit limit = {data_limit, data_limit};
-        setrlimit(RLIMIT_DATA, &limit);
-    }
+    set_limits(limits);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(out, STDOUT_FILENO);
     if (program != NULL)
@@ -83,6 +90,11 @@ static uint16_t read_port(int out)
 
 bool logd_start(struct logd *logd, const char *const *options, uint64_t data_limit)
 {
+    return logd_start_limited(logd, options, (struct logd_limits){.data = data_limit});
+}
+
+bool logd_start_limited(struct logd *logd, const char *const *options, struct logd_limits limits)
+{
     int ends[2];
     *logd = (struct logd){.out = -1};
     if (!CHECK(pipe2(ends, O_CLOEXEC) == 0))
@@ -90,7 +102,7 @@ bool logd_start(struct logd *logd, const char *const *options, uint64_t data_lim
     fflush(NULL);
     logd->pid = fork();
     if (logd->pid == 0)
-        become_logd(options, ends[1], data_limit);
+        become_logd(options, ends[1], limits);
     close(ends[1]);
     logd->out = ends[0];
     logd->port = logd->pid < 0 ? 0 : read_port(ends[0]);
@@ -319,6 +331,35 @@ bool client_expect(struct client *client, const char *bytes, size_t len, const c
         return true;
     snprintf(what, sizeof(what), "got \"%.200s\", not \"%.200s\"", got, bytes);
     return check_that(false, what, file, line);
+}
+
+bool client_expect_records(struct client *client, const char *prefix, int64_t first, int64_t count)
+{
+    char expected[64];
+    char record[64];
+    const char *head = client_line(client);
+    if (!CHECK(head != NULL && head[0] == '*') || !CHECK_EQ(strtoll(head + 1, NULL, 10), count))
+        return false;
+    for (int64_t i = first; i < first + count; i++) {
+        snprintf(expected, sizeof(expected), "%s%lld", prefix, (long long)i);
+        if (!CHECK(client_bulk(client, record, sizeof(record)) >= 0) ||
+            !CHECK_STR(expected, record))
+            return false;
+    }
+    return true;
+}
+
+bool client_is_silent(struct client *client, int64_t ms)
+{
+    struct pollfd polled = {.fd = client->fd, .events = POLLIN};
+    return client->start == client->end && poll(&polled, 1, (int)ms) == 0;
+}
+
+bool client_id(struct client *client, char *id, size_t size)
+{
+    int64_t number = client_ask(client, "CLIENT", "ID", NULL);
+    snprintf(id, size, "%lld", (long long)number);
+    return CHECK(number != INT64_MIN);
 }
 
 bool client_ends(struct client *client)

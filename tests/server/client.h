@@ -44,6 +44,14 @@ struct logd {
  */
 bool logd_start(struct logd *logd, const char *const *options, uint64_t data_limit);
 
+/* The same, under more than one limit; 0: none. */
+struct logd_limits {
+    uint64_t data;        /* RLIMIT_DATA */
+    uint64_t descriptors; /* RLIMIT_NOFILE, both of it */
+};
+
+bool logd_start_limited(struct logd *logd, const char *const *options, struct logd_limits limits);
+
 /* Waits for its end, END_MS at most, and checks that it is in time and the exit status 0. */
 void logd_expect_end(struct logd *logd);
 
@@ -92,6 +100,15 @@ int64_t client_bulk(struct client *client, char *out, size_t size);
     client_expect((client), (bytes), sizeof(bytes) - 1, __FILE__, __LINE__)
 bool client_expect(struct client *client, const char *bytes, size_t len, const char *file,
                    int line);
+
+/* Checks that an array of `count` bulk strings comes next, the i-th being "<prefix><first + i>". */
+bool client_expect_records(struct client *client, const char *prefix, int64_t first, int64_t count);
+
+/* Whether nothing has come, and nothing comes within `ms`. */
+bool client_is_silent(struct client *client, int64_t ms);
+
+/* The client's id, as text. */
+bool client_id(struct client *client, char *id, size_t size);
 
 /* Whether the stream ends, after anything else that is still in it, within CLIENT_PATIENCE_S. */
 bool client_ends(struct client *client);

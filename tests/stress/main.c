@@ -42,6 +42,10 @@ static const struct stress_case cases[] = {
      stress_commit_fail, false},
     {"cvec-mixed", "push, extend, reserve, get, snapshot at once (C1-C6)", stress_cvec_mixed,
      false},
+    {"cvec-all", "all that a vector does, memory refused, closed or not (C1-C6)", stress_cvec_all,
+     false},
+    {"paused-publisher", "claimers stopped before they publish (C6)", stress_paused_publisher,
+     false},
     {"capacity", "many threads at the limit of a tiny map (S5 S9)", stress_capacity, false},
     {"ebr-objects", "pins, nested, repeated, too many, against retire (E1 E3)", stress_ebr_objects,
      false},
@@ -243,13 +247,13 @@ static void run_case(const struct stress_case *which)
         verdict = "FAILED";
         vbuf_u32_fetch_add_relaxed(&totals.failed, 1);
     } else if (current.skipped != NULL) {
-        printf("%-15s skipped: %s\n", which->name, current.skipped);
+        printf("%-16s skipped: %s\n", which->name, current.skipped);
         vbuf_u32_fetch_add_relaxed(&totals.skipped, 1);
         return;
     } else {
         vbuf_u32_fetch_add_relaxed(&totals.passed, 1);
     }
-    printf("%s%-15s %s %5.1f s %8.2f M operations%s%s\n", on_terminal ? "\r" : "", which->name,
+    printf("%s%-16s %s %5.1f s %8.2f M operations%s%s\n", on_terminal ? "\r" : "", which->name,
            verdict, seconds, millions, current.note[0] != '\0' ? ": " : "", current.note);
 }
 
@@ -287,7 +291,7 @@ static int list(void)
 {
     for (size_t i = 0; i < CASES; i++) {
         if (!cases[i].hidden)
-            printf("%-15s %s\n", cases[i].name, cases[i].about);
+            printf("%-16s %s\n", cases[i].name, cases[i].about);
     }
     return 0;
 }

@@ -294,6 +294,8 @@ void stress_pinned_value(void);
 void stress_fence_fallback(void);
 void stress_commit_fail(void);
 void stress_cvec_mixed(void);
+void stress_cvec_all(void);
+void stress_paused_publisher(void);
 void stress_capacity(void);
 void stress_ebr_objects(void);
 void stress_map_churn(void);
