@@ -50,6 +50,8 @@ static const struct bar bars[] = {
     {false, "vbuf.push", 1000000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.1},
     {false, "cvec.push", 250000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.25},
     {false, "cvec.push", 250000, "time / raw", {2, "vbuf"}, {2, "raw"}, 0, AT_MOST, 1.25},
+    {false, "cvec.append", 1000000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.3},
+    {false, "cvec.append", 1000000, "tbb / vbuf", {2, "tbb"}, {2, "vbuf"}, 0, AT_LEAST, 10},
     {false, "cvec.extend64", 1000000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.3},
     {false, "cvec.extend64", 1000000, "tbb / vbuf", {2, "tbb"}, {2, "vbuf"}, 0, AT_LEAST, 10},
     {false, "cvec.sum", 1000000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.1},

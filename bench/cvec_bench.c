@@ -1,6 +1,6 @@
 /*
- * cvec_bench.c - appending to a cvec: push one by one into warmed memory, extend by 64 into
- * fresh.
+ * cvec_bench.c - appending to a cvec: push one by one into warmed memory, extend by 64 and append
+ * through a private block into fresh.
  *
  * Every lap starts with an empty container. Its content is checked afterwards.
  *
@@ -14,6 +14,7 @@
 #include "tbb.h"
 
 #define BLOCK 64
+#define PRIVATE_BLOCK 512 /* what an appender has for u64 */
 
 /* What an appending implementation works on; each uses its own part. */
 struct append {
@@ -21,7 +22,8 @@ struct append {
     struct words vector;
     uint64_t *pages; /* raw */
     void *tbb;
-    uint64_t blocks[BENCH_MAX_THREADS][BLOCK];  /* what thread t extends by */
+    uint64_t blocks[BENCH_MAX_THREADS][BLOCK]; /* what thread t extends by */
+    struct words_appender appenders[BENCH_MAX_THREADS];
     struct vbuf_atomic_u64 claimed BENCH_LINES; /* raw */
     struct guard guard BENCH_LINES;
     struct plain_vec plain BENCH_LINES;
@@ -42,6 +44,8 @@ static void *append_create(const struct bench_shape *shape)
 /* Throws away what the last lap appended to. */
 static void append_clear(struct append *s)
 {
+    for (unsigned t = 0; t < s->shape.threads; t++)
+        (void)words_appender_destroy(&s->appenders[t]); /* flushed already */
     words_destroy(&s->vector);
     if (s->pages != NULL)
         pages_free(s->pages, s->shape.n * sizeof(uint64_t));
@@ -68,6 +72,18 @@ static void vbuf_fresh(void *state)
     struct append *s = state;
     append_clear(s);
     if (words_create(&s->vector, NULL) != VBUF_OK)
+        bench_die("cannot create a vector");
+}
+
+static void huge_fresh(void *state)
+{
+    struct append *s = state;
+    append_clear(s);
+    struct cvec_options options = {.huge_pages = VMEM_HUGE_PAGES_ON};
+    enum vbuf_status status = words_create(&s->vector, &options);
+    if (status == VBUF_UNSUPPORTED)
+        status = words_create(&s->vector, NULL); /* then it is the same as "vbuf" */
+    if (status != VBUF_OK)
         bench_die("cannot create a vector");
 }
 
@@ -203,6 +219,41 @@ static uint64_t extend_mutex(void *state, unsigned thread, uint64_t ops)
     return extend_all(state, thread, ops, BY_PLAIN, GUARD_MUTEX);
 }
 
+static void make_appender(void *state, unsigned thread)
+{
+    struct append *s = state;
+    if (words_appender_create(&s->appenders[thread], &s->vector, PRIVATE_BLOCK) != VBUF_OK)
+        bench_die("cannot create an appender");
+}
+
+/* The same numbers as push_all. */
+static uint64_t append_vbuf(void *state, unsigned thread, uint64_t ops)
+{
+    struct append *s = state;
+    struct words_appender *appender = &s->appenders[thread];
+    uint64_t value = thread * ops;
+    for (uint64_t end = value + ops; value < end; value++) {
+        if (VBUF_UNLIKELY(words_appender_push(appender, value) != VBUF_OK))
+            return UINT64_MAX;
+    }
+    return words_appender_flush(appender, NULL) == VBUF_OK ? 0 : UINT64_MAX;
+}
+
+/* The limit: a private block too, and memcpy to where a bare add says. */
+static uint64_t append_raw(void *state, unsigned thread, uint64_t ops)
+{
+    struct append *s = state;
+    uint64_t block[PRIVATE_BLOCK], value = thread * ops, end = value + ops;
+    while (value < end) {
+        uint64_t count = end - value < PRIVATE_BLOCK ? end - value : PRIVATE_BLOCK;
+        for (uint64_t i = 0; i < count; i++)
+            block[i] = value++;
+        uint64_t first = vbuf_u64_fetch_add_relaxed(&s->claimed, count); /* all it does is count */
+        memcpy(s->pages + first, block, count * sizeof *block);
+    }
+    return 0;
+}
+
 /* How many elements are in, and what they add up to. */
 static void append_content(struct append *s, uint64_t ops, uint64_t *len, uint64_t *sum)
 {
@@ -238,6 +289,13 @@ static bool push_check(void *state, uint64_t ops, uint64_t indices)
     uint64_t len, sum;
     append_content(state, ops, &len, &sum);
     return len == ops && sum == sum_below(ops, 1) && indices == sum_below(ops, 1);
+}
+
+static bool append_check(void *state, uint64_t ops, uint64_t unused)
+{
+    uint64_t len, sum;
+    append_content(state, ops, &len, &sum);
+    return unused != UINT64_MAX && len == ops && sum == sum_below(ops, 1);
 }
 
 /* Right whether or not a block came in as one run. */
@@ -290,56 +348,86 @@ static uint64_t extend_tbb_grow(void *state, unsigned thread, uint64_t ops)
 }
 #endif
 
-const struct bench_case cvec_append_cases[] = {
-    {
-        .name = "cvec.push",
-        .operation = "push of a u64",
-        .unit = "ns",
-        .memory = "warmed",
-        .sizes = {250000},
-        .lap_is_n = true,
-        .grain = 1,
-        .impls =
+const struct bench_case
+    cvec_append_cases[] =
+        {
             {
-                {"vbuf", 0, append_create, append_destroy, vbuf_warmed, NULL, push_vbuf, NULL,
-                 push_check, NULL},
-                {"raw", 0, append_create, append_destroy, raw_warmed, NULL, push_raw, NULL,
-                 push_check, NULL},
-                {"plain", 1, append_create, append_destroy, plain_warmed, NULL, push_plain, NULL,
-                 push_check, NULL},
-                {"mutex", 0, append_create, append_destroy, plain_warmed, NULL, push_mutex, NULL,
-                 push_check, NULL},
+                .name = "cvec.push",
+                .operation = "push of a u64",
+                .unit = "ns",
+                .memory = "warmed",
+                .sizes = {250000},
+                .lap_is_n = true,
+                .grain = 1,
+                .impls =
+                    {
+                        {"vbuf", 0, append_create, append_destroy, vbuf_warmed, NULL, push_vbuf,
+                         NULL, push_check, NULL},
+                        {"raw", 0, append_create, append_destroy, raw_warmed, NULL, push_raw, NULL,
+                         push_check, NULL},
+                        {"plain", 1, append_create, append_destroy, plain_warmed, NULL, push_plain,
+                         NULL, push_check, NULL},
+                        {"mutex", 0, append_create, append_destroy, plain_warmed, NULL, push_mutex,
+                         NULL, push_check, NULL},
 #if defined(VBUF_BENCH_TBB)
-                {"tbb", 0, append_create, append_destroy, tbb_warmed, NULL, push_tbb, NULL,
-                 push_check, NULL},
+                        {"tbb", 0, append_create, append_destroy, tbb_warmed, NULL, push_tbb, NULL,
+                         push_check, NULL},
 #endif
+                    },
             },
-    },
-    {
-        .name = "cvec.extend64",
-        .operation = "u64, appended 64 a call (tbb: one by one)",
-        .unit = "ns",
-        .memory = "fresh",
-        .sizes = {1000000},
-        .lap_is_n = true,
-        .grain = BLOCK,
-        .impls =
             {
-                {"vbuf", 0, append_create, append_destroy, vbuf_fresh, NULL, extend_vbuf, NULL,
-                 extend_check, NULL},
-                {"raw", 0, append_create, append_destroy, raw_fresh, NULL, extend_raw, NULL,
-                 extend_check, NULL},
-                {"plain", 1, append_create, append_destroy, plain_fresh, NULL, extend_plain, NULL,
-                 extend_check, NULL},
-                {"mutex", 0, append_create, append_destroy, plain_fresh, NULL, extend_mutex, NULL,
-                 extend_check, NULL},
+                .name = "cvec.append",
+                .operation = "u64, appended through blocks of 512 (tbb, mutex: one by one)",
+                .unit = "ns",
+                .memory = "fresh",
+                .sizes = {1000000},
+                .lap_is_n = true,
+                .grain = 1,
+                .impls =
+                    {
+                        {"vbuf", 0, append_create, append_destroy, vbuf_fresh, make_appender,
+                         append_vbuf, NULL, append_check, NULL},
+                        {"vbuf_huge", 0, append_create, append_destroy, huge_fresh, make_appender,
+                         append_vbuf, NULL, append_check, NULL},
+                        {"raw", 0, append_create, append_destroy, raw_fresh, NULL, append_raw, NULL,
+                         append_check, NULL},
+                        {"plain", 1, append_create, append_destroy, plain_fresh, NULL, push_plain,
+                         NULL, push_check, NULL},
+                        {"mutex", 0, append_create, append_destroy, plain_fresh, NULL, push_mutex,
+                         NULL, push_check, NULL},
 #if defined(VBUF_BENCH_TBB)
-                {"tbb", 0, append_create, append_destroy, tbb_fresh, NULL, extend_tbb, NULL,
-                 content_check, NULL},
-                {"tbb_grow_by", 0, append_create, append_destroy, tbb_fresh, NULL, extend_tbb_grow,
-                 NULL, extend_check, NULL},
+                        {"tbb", 0, append_create, append_destroy, tbb_fresh, NULL, push_tbb, NULL,
+                         push_check, NULL},
 #endif
+                    },
             },
-    },
-    {0},
+            {
+                .name = "cvec.extend64",
+                .operation = "u64, appended 64 a call (tbb: one by one)",
+                .unit = "ns",
+                .memory = "fresh",
+                .sizes = {1000000},
+                .lap_is_n = true,
+                .grain = BLOCK,
+                .impls =
+                    {
+                        {"vbuf", 0, append_create, append_destroy, vbuf_fresh, NULL, extend_vbuf,
+                         NULL, extend_check, NULL},
+                        {"vbuf_huge", 0, append_create, append_destroy, huge_fresh, NULL,
+                         extend_vbuf, NULL, extend_check, NULL},
+                        {"raw", 0, append_create, append_destroy, raw_fresh, NULL, extend_raw, NULL,
+                         extend_check, NULL},
+                        {"plain", 1, append_create, append_destroy, plain_fresh, NULL, extend_plain,
+                         NULL, extend_check, NULL},
+                        {"mutex", 0, append_create, append_destroy, plain_fresh, NULL, extend_mutex,
+                         NULL, extend_check, NULL},
+#if defined(VBUF_BENCH_TBB)
+                        {"tbb", 0, append_create, append_destroy, tbb_fresh, NULL, extend_tbb, NULL,
+                         content_check, NULL},
+                        {"tbb_grow_by", 0, append_create, append_destroy, tbb_fresh, NULL,
+                         extend_tbb_grow, NULL, extend_check, NULL},
+#endif
+                    },
+            },
+            {0},
 };
