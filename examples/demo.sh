@@ -270,6 +270,24 @@ show_handles() {
         }')"
 }
 
+# --- waiting -------------------------------------------------------------------------------------
+
+one_is_blocked() { [ "$(info blocked_clients)" = 1 ]; }
+
+# BTAIL waits for the record that comes next, and gets it.
+show_waiting() {
+    local index
+    index=$(ask LLEN log)
+    ask BTAIL log "$index" 10 >"$scratch/tail" &
+    sleeper=$!
+    await one_is_blocked || die "BTAIL does not wait"
+    ask RPUSH log "the next record" >/dev/null
+    wait "$sleeper"
+    sleeper=
+    say "BTAIL log $index waited for: $(cat "$scratch/tail")"
+    [ "$(cat "$scratch/tail")" = "the next record" ] || failed=yes
+}
+
 # --- the containers ------------------------------------------------------------------------------
 
 # Loses nothing, so a machine too slow for it does not fail the demo.
@@ -293,6 +311,7 @@ start_logd
 show_throughput
 prove
 show_handles
+show_waiting
 stop_logd
 
 [ -n "$short" ] || show_benchmark

@@ -3,7 +3,7 @@
  *
  * An example of how the containers are embedded in a multithreaded server: no mutex anywhere, and
  * no pointer that outlives its pin. RPUSH appends records to a log; LLEN, LINDEX and LRANGE read
- * it.
+ * it; BTAIL waits for its next records.
  *
  *      clients ──▶ main thread: accepts, ends idle connections
  *                     │ handle                     connections   a slotmap: who is connected
@@ -39,11 +39,21 @@
  * extends the log by records that point there, all at once. Neither ever moves, nor is anything
  * deleted, so readers of any thread go from snapshot to record to bytes without a pin. The reply
  * comes after the append: what has been acknowledged is stored. What cannot be stored is not, not
- * even in part.
+ * even in part; a new key appears together with its first records.
  *
- * Bounds. Clients, keys, record, log, request, unread output, and stored bytes have limits, which
- * are options; a client past one gets an error, or, where it cannot be served any further, loses
- * its connection. A request that stays half-written, and a reply that stays unread, end with the
+ * Waiting. BTAIL at the end of a log parks its client: the worker writes down what the client waits
+ * for, as a cursor into the log, and goes on (logd_btail.c). Who appends does not know whether
+ * anybody waits, and pays a load to find that nobody does; if somebody does, it sends a note to that
+ * somebody's worker, and wakes it (logd_tail.c). A parked client is not idle, and not in the way of
+ * anything: it may be killed, hang up, or be shut down like any other.
+ *
+ * Memory. --max-memory bounds what logd commits and allocates, records, tables and buffers together
+ * (logd_memory.c): the containers ask before they grow. What would go past it is answered with an
+ * error and changes nothing. The last eighth is not for records, so what is stored can be read.
+ *
+ * Bounds. Clients, keys, record, log, request, unread output, stored bytes, and memory have limits,
+ * which are options; a client past one gets an error, or, where it cannot be served any further,
+ * loses its connection. A request that stays half-written, and a reply that stays unread, end with the
  * idle time-out. Signals: SIGINT and SIGTERM end it in order; so does SHUTDOWN, which sends
  * SIGTERM.
  *
@@ -58,7 +68,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "logd.h"
+#include "logd_btail.h"
+#include "logd_memory.h"
 
 static bool complain(const char *what)
 {
@@ -82,17 +93,28 @@ static int watch_signals(void)
 }
 
 /* Live connections, and removed ones whose destructor is still to come, each hold a descriptor. */
-static void allow_descriptors(const struct options *options)
+static size_t descriptors_for(const struct options *options, size_t clients)
+{
+    return clients + connections_max_limbo(clients) + 2 * options->workers + 32;
+}
+
+/* As many descriptors as the system gives; no more clients than there are descriptors for. */
+static void allow_descriptors(struct options *options)
 {
     struct rlimit limit;
-    rlim_t wanted = options->max_clients + connections_max_limbo(options->max_clients) +
-                    2 * options->workers + 32;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-        fprintf(stderr, "logd: only %llu descriptors for %zu clients\n",
-                (unsigned long long)limit.rlim_cur, options->max_clients);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        limit.rlim_cur = before;
+    size_t clients = options->max_clients;
+    while (clients > 1 && descriptors_for(options, clients) > limit.rlim_cur)
+        clients -= (clients + 63) / 64;
+    if (clients < options->max_clients)
+        fprintf(stderr, "logd: descriptors for %zu clients only, not %zu\n", clients,
+                options->max_clients);
+    options->max_clients = clients;
 }
 
 /* ---- the server ------------------------------------------------------------------------------ */
@@ -103,9 +125,12 @@ static bool server_start(struct server *server)
     server->started = now_ns();
     if (connections_open_table(&server->connections, options->max_clients) != VBUF_OK)
         return complain("the table of connections");
-    if (store_init(&server->store, options->max_keys, options->max_log_len) != VBUF_OK)
+    if (store_init(&server->store, options->max_keys, options->max_log_len, options->workers) !=
+        VBUF_OK)
         return complain("the table of keys");
     size_t size = options->workers * sizeof(*server->workers);
+    if (!memory_take(MEMORY_STORED, size))
+        return complain("workers");
     server->workers = aligned_alloc(_Alignof(struct worker), size);
     if (server->workers == NULL)
         return complain("workers");
@@ -126,6 +151,8 @@ static void server_stop(struct server *server)
         worker_wake(&server->workers[i]);
     for (size_t i = 0; i < workers; i++)
         worker_join(&server->workers[i]);
+    for (size_t i = 0; i < workers; i++)
+        btail_drop_all(&server->workers[i]);
     connections_destroy(&server->connections);
     store_destroy(&server->store);
     for (size_t i = 0; i < workers; i++)
@@ -167,6 +194,7 @@ int main(int argc, char **argv)
     if (!options_parse(&server.options, argc, argv, &status))
         return status;
     allow_descriptors(&server.options);
+    memory_set_limit(server.options.max_memory);
     int signals = watch_signals();
     int listener = listen_loopback(server.options.port, &server.port);
     if (signals < 0)

@@ -16,6 +16,7 @@
 #include <vbuf/atomic.h>
 
 #include "logd_conn.h"
+#include "logd_deadline.h"
 #include "logd_store.h"
 
 #define LOGD_VERSION "0.1.0"
@@ -33,6 +34,7 @@ struct options {
     size_t max_request;   /* bytes of all arguments of a command */
     size_t max_output;    /* bytes a client may leave unread */
     size_t max_store;     /* bytes stored by each worker */
+    size_t max_memory;    /* bytes in all; 0: no limit */
     int64_t idle_timeout; /* ns; 0: none */
 };
 
@@ -46,8 +48,9 @@ enum counter {
     COUNT_REFUSED, /* clients beyond the limit */
     COUNT_COMMANDS,
     COUNT_PROTOCOL_ERRORS,
-    COUNT_STALE,  /* handles that named no connection any more */
-    COUNT_CLOSED, /* and behind it one for each further reason */
+    COUNT_TAIL_WAKES, /* system calls to wake another worker for parked clients */
+    COUNT_STALE,      /* handles that named no connection any more */
+    COUNT_CLOSED,     /* and behind it one for each further reason */
     COUNTERS = COUNT_CLOSED + CLOSE_REASONS
 };
 
@@ -74,6 +77,12 @@ struct worker {
     int64_t collected; /* when it last collected, ns */
     struct appender appender;
     struct counters counters;
+    /* Parked clients. */
+    struct vbuf_atomic_pointer notes; /* struct tail_note: sent by others, taken by the worker */
+    struct vbuf_atomic_u64 parked;    /* how many; its own, read by INFO */
+    struct parked_heap deadlines;
+    struct tail_watcher *fresh; /* to be looked at once more, after a fence */
+    bool unsure;                /* which there was none: look every LOGD_LOOK_MS */
     struct text values[REQUEST_MAX_ARGUMENTS];
     char input[LOGD_INPUT];
 };
@@ -102,8 +111,11 @@ static inline int64_t now_ns(void)
 /* False, and everything is as before, when the system refuses. */
 bool worker_start(struct worker *worker, struct server *server, size_t number);
 
-/* Makes the worker look at server->stopping. */
+/* Makes the worker look at its notes, and at server->stopping. */
 void worker_wake(const struct worker *worker);
+
+/* Goes on with a client that has been parked, and has been answered. Its worker only, pinned. */
+void worker_resume(struct worker *worker, struct connection *connection, connections_handle handle);
 
 /* Waits for its end. Does nothing to one that was not started. */
 void worker_join(struct worker *worker);
@@ -119,6 +131,7 @@ bool reclaim_connections(struct server *server, struct counters *counters, int64
                          int64_t *collected);
 
 #define LOGD_LINGER_MS 5
+#define LOGD_LOOK_MS 2
 
 /* ---- logd_accept.c --------------------------------------------------------------------------- */
 

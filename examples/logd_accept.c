@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "logd.h"
+#include "logd_memory.h"
 
 #define BACKLOG 511
 #define ACCEPTS_A_TURN 64
@@ -66,8 +67,10 @@ static void check_idle(struct acceptor *acceptor, struct timer *timer, int64_t n
         timer->handle.bits = 0;
         return;
     }
+    /* Acquire pairs with send_replies: who is no longer quiet has been active since. */
+    bool quiet = vbuf_u32_load_acquire(&connection->quiet) != 0;
     /* Relaxed: a time that is just being replaced will do. */
-    int64_t active = (int64_t)vbuf_u64_load_relaxed(&connection->active);
+    int64_t active = quiet ? now : (int64_t)vbuf_u64_load_relaxed(&connection->active);
     timer->due = active + server->options.idle_timeout;
     if (timer->due > now)
         return;
@@ -215,7 +218,11 @@ static bool turn(struct acceptor *acceptor, int signals, bool *lingering)
 bool accept_clients(struct server *server, int listener, int signals)
 {
     struct acceptor acceptor = {.server = server, .listener = listener};
-    struct vbuf_options options = {.max = TIMERS_MOST};
+    struct vbuf_options options = {
+        .max = TIMERS_MOST,
+        .on_commit = memory_commit_clients,
+        .on_decommit = memory_decommit_clients,
+    };
     if (vbuf_init(&acceptor.timers, &options) != VBUF_OK) {
         fprintf(stderr, "logd: no address space for timers\n");
         return false;

@@ -7,11 +7,22 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "logd_memory.h"
 
 #define FIRST_CAPACITY 256
 #define DECIMAL_DIGITS 20 /* with a sign: INT64_MIN */
+
+static bool grow(struct bytes *bytes, size_t capacity)
+{
+    char *data = memory_resize(bytes->data, bytes->capacity, capacity);
+    if (data == NULL)
+        return false;
+    bytes->data = data;
+    bytes->capacity = capacity;
+    return true;
+}
 
 bool bytes_reserve(struct bytes *bytes, size_t more)
 {
@@ -22,12 +33,9 @@ bool bytes_reserve(struct bytes *bytes, size_t more)
     size_t capacity = bytes->capacity < FIRST_CAPACITY ? FIRST_CAPACITY : bytes->capacity;
     while (capacity - bytes->len < more)
         capacity *= 2;
-    char *data = realloc(bytes->data, capacity);
-    if (data == NULL)
-        return !(bytes->failed = true);
-    bytes->data = data;
-    bytes->capacity = capacity;
-    return true;
+    if (grow(bytes, capacity) || grow(bytes, bytes->len + more))
+        return true;
+    return !(bytes->failed = true);
 }
 
 bool bytes_append(struct bytes *bytes, const void *data, size_t len)
@@ -91,6 +99,6 @@ void bytes_reset(struct bytes *bytes, size_t keep)
 
 void bytes_free(struct bytes *bytes)
 {
-    free(bytes->data);
+    memory_free(bytes->data, bytes->capacity);
     *bytes = (struct bytes){0};
 }

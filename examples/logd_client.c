@@ -24,6 +24,8 @@ static void describe(struct bytes *text, const struct connection *connection,
                  connection_id(handle), connection->address, connection->fd,
                  connection_name(connection), (now - connection->opened) / 1000000000,
                  idle / 1000000000);
+    bool parked = vbuf_u32_load_relaxed(&connection->tie) == TIE_PARKED;
+    bytes_printf(text, " flags=%c", parked ? 'b' : 'N');
     bytes_printf(text, " db=0 worker=%zu cmds=%" PRIu64 "\n", connection->worker->number,
                  vbuf_u64_load_relaxed(&connection->commands));
 }

@@ -14,8 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ARRAY_HEAD 24 /* bytes of an array's head, at most */
-#define SHOWN 64      /* bytes of a user's word in an error */
+#include "logd_btail.h"
+#include "logd_range.h"
+
+#define SHOWN 64 /* bytes of a user's word in an error */
 
 /* ---- arguments ------------------------------------------------------------------------------- */
 
@@ -89,11 +91,13 @@ static bool list_values(const struct command_context *context, struct text *valu
     return true;
 }
 
-static void reply_not_stored(const struct command_context *context, enum vbuf_status status,
-                             const char *full, size_t limit)
+static void reply_not_stored(const struct command_context *context, enum append_result result)
 {
-    if (status == VBUF_FULL)
-        reply_error(reply_to(context), "ERR %s (%zu)", full, limit);
+    const struct options *options = &context->worker->server->options;
+    if (result == APPEND_NO_KEY)
+        reply_error(reply_to(context), "ERR max number of keys reached (%zu)", options->max_keys);
+    else if (result == APPEND_NO_ROOM)
+        reply_error(reply_to(context), "ERR log reached max-log-len (%zu)", options->max_log_len);
     else
         reply_error(reply_to(context), "OOM no memory left to store this");
 }
@@ -101,7 +105,6 @@ static void reply_not_stored(const struct command_context *context, enum vbuf_st
 static enum command_result command_rpush(const struct command_context *context)
 {
     struct worker *worker = context->worker;
-    const struct options *options = &worker->server->options;
     struct text name = argument_at(context, 1);
     if (name.len > LOGD_MAX_KEY) {
         reply_error(reply_to(context), "ERR key exceeds %d bytes", LOGD_MAX_KEY);
@@ -109,19 +112,15 @@ static enum command_result command_rpush(const struct command_context *context)
     }
     if (!list_values(context, worker->values))
         return COMMAND_DONE;
-    struct log *log;
-    enum vbuf_status status = store_open(&worker->appender, name, &log);
-    if (status != VBUF_OK) {
-        reply_not_stored(context, status, "max number of keys reached", options->max_keys);
-        return COMMAND_DONE;
-    }
     size_t n = argument_count(context) - 2;
-    size_t first;
-    status = log_append(log, &worker->appender, worker->values, n, &first);
-    if (status == VBUF_OK)
-        reply_integer(reply_to(context), (int64_t)(first + n));
-    else
-        reply_not_stored(context, status, "log reached max-log-len", options->max_log_len);
+    struct appended appended;
+    enum append_result result = store_append(&worker->appender, name, worker->values, n, &appended);
+    if (result == APPENDED) {
+        reply_integer(reply_to(context), (int64_t)(appended.first + n));
+        btail_wake(worker, appended.log, appended.made);
+    } else {
+        reply_not_stored(context, result);
+    }
     return COMMAND_DONE;
 }
 
@@ -167,15 +166,6 @@ static struct records_slice part(struct records_slice slice, int64_t start, int6
     return (struct records_slice){slice.data + start, (size_t)(stop - start + 1)};
 }
 
-/* Whether the reply to a range stays within what a client may leave unread. */
-static bool range_fits(const struct records_slice *range, size_t max_output)
-{
-    size_t size = ARRAY_HEAD;
-    for (size_t i = 0; i < range->count && size <= max_output; i++)
-        size += reply_bulk_size(range->data[i].len);
-    return size <= max_output;
-}
-
 static enum command_result command_lrange(const struct command_context *context)
 {
     struct reply *reply = reply_to(context);
@@ -191,13 +181,8 @@ static enum command_result command_lrange(const struct command_context *context)
     struct records_slice range = {NULL, 0};
     if (log != NULL)
         range = part(records_snapshot(&log->records), start, stop);
-    if (!range_fits(&range, max_output)) {
-        reply_error(reply, "ERR range exceeds max-output (%zu bytes): ask for less", max_output);
-        return COMMAND_DONE;
-    }
-    reply_array(reply, range.count);
-    for (size_t i = 0; i < range.count; i++)
-        reply_bulk(reply, range.data[i].data, range.data[i].len);
+    if (!range_reply(reply, &range, max_output))
+        range_reply_refused(reply, &range, max_output);
     return COMMAND_DONE;
 }
 
@@ -265,13 +250,14 @@ static const struct command {
     size_t most;
     command_function *execute;
 } commands[] = {
-    {"rpush", 3, ANY, command_rpush},   {"lindex", 3, 3, command_lindex},
-    {"lrange", 4, 4, command_lrange},   {"llen", 2, 2, command_llen},
-    {"ping", 1, 2, command_ping},       {"echo", 2, 2, command_echo},
-    {"info", 1, ANY, command_info},     {"client", 2, ANY, command_client},
-    {"config", 2, ANY, command_config}, {"command", 1, ANY, command_command},
-    {"dbsize", 1, 1, command_dbsize},   {"select", 2, 2, command_select},
-    {"quit", 1, ANY, command_quit},     {"shutdown", 1, ANY, command_shutdown},
+    {"rpush", 3, ANY, command_rpush},       {"lindex", 3, 3, command_lindex},
+    {"lrange", 4, 4, command_lrange},       {"llen", 2, 2, command_llen},
+    {"btail", 4, 4, command_btail},         {"ping", 1, 2, command_ping},
+    {"echo", 2, 2, command_echo},           {"info", 1, ANY, command_info},
+    {"client", 2, ANY, command_client},     {"config", 2, ANY, command_config},
+    {"command", 1, ANY, command_command},   {"dbsize", 1, 1, command_dbsize},
+    {"select", 2, 2, command_select},       {"quit", 1, ANY, command_quit},
+    {"shutdown", 1, ANY, command_shutdown},
 };
 
 static const struct command *find_command(struct text name)

@@ -17,7 +17,8 @@ struct command_context {
 
 enum command_result {
     COMMAND_DONE,
-    COMMAND_QUIT, /* the connection ends when its reply is out */
+    COMMAND_QUIT,   /* the connection ends when its reply is out */
+    COMMAND_PARKED, /* it waits; the worker takes it up again by worker_resume */
 };
 
 typedef enum command_result command_function(const struct command_context *context);

@@ -15,6 +15,9 @@
  * which fails on what is gone; the main thread, which registers, looks again afterwards (admit in
  * logd_accept.c).
  *
+ * A client that is parked is also known to its worker's lists, which hold no pointer to it but its
+ * handle. The winner tells the worker (logd_btail.c), for there may never be an event to tell it.
+ *
  * The winner may be any thread; each collects what it removed (reclaim_connections), so that
  * descriptors of closed connections do not wait for a thread that sleeps.
  *
@@ -22,28 +25,31 @@
  */
 #include "logd_conn.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "logd.h"
+#include "logd_deadline.h"
+#include "logd_memory.h"
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
 static void free_name(struct ebr_entry *retired)
 {
-    free((char *)retired - offsetof(struct client_name, retired));
+    memory_free((char *)retired - offsetof(struct client_name, retired),
+                sizeof(struct client_name));
 }
 
 bool connection_rename(struct server *server, struct connection *connection, struct text name)
 {
     struct client_name *made = NULL;
     if (name.len > 0) {
-        made = calloc(1, sizeof(*made));
+        made = memory_resize(NULL, 0, sizeof(*made));
         if (made == NULL)
             return false;
+        memset(made, 0, sizeof(*made));
         memcpy(made->text, name.data, name.len < LOGD_NAME ? name.len : LOGD_NAME - 1);
     }
     /* Pairs with the acquire in connection_name: who sees the pointer sees the text. */
@@ -67,7 +73,8 @@ static void destroy_connection(void *context, void *value)
     struct connection *connection = value;
     (void)context;
     close(connection->fd);
-    free(vbuf_pointer_load_relaxed(&connection->name)); /* relaxed: ours alone by now */
+    /* Relaxed: ours alone by now. */
+    memory_free(vbuf_pointer_load_relaxed(&connection->name), sizeof(struct client_name));
     request_free(&connection->request);
     reply_free(&connection->reply);
     if (connection->closer != NULL) /* NULL: still live when the table was destroyed */
@@ -90,6 +97,12 @@ bool connection_close(struct server *server, struct counters *counters, connecti
     count(counters, COUNT_CLOSED + reason);
     epoll_ctl(connection->worker->epoll, EPOLL_CTL_DEL, connection->fd, NULL);
     shutdown(connection->fd, SHUT_RDWR);
+    /* Acquire: `parked` is what its worker wrote. Pairs with the parking in logd_btail.c. */
+    if (vbuf_u32_exchange_acq_rel(&connection->tie, TIE_ENDED) == TIE_PARKED) {
+        struct worker *worker = connection->worker;
+        struct worker *self = counters == &worker->counters ? worker : NULL;
+        tail_send(worker, &connection->parked->end, self);
+    }
     return true;
 }
 
@@ -129,6 +142,7 @@ enum vbuf_status connections_open_table(struct connections *connections, size_t 
         .max_len = max_clients,
         .max_limbo = connections_max_limbo(max_clients),
         .destroy = destroy_connection,
+        .on_commit = memory_commit_clients,
     };
     return connections_create(connections, &options);
 }

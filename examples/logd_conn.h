@@ -21,6 +21,7 @@
 #include "logd_request.h"
 
 struct counters;
+struct parked;
 struct server;
 struct worker;
 
@@ -39,6 +40,9 @@ enum close_reason {
     CLOSE_REASONS
 };
 
+/* Who settles the account of a parked client: see logd_btail.c. */
+enum connection_tie { TIE_SERVED, TIE_PARKED, TIE_ENDED };
+
 /* Replaced as a whole: readers under a pin keep the old one until they unpin (E1). */
 struct client_name {
     struct ebr_entry retired;
@@ -55,8 +59,12 @@ struct connection {
     struct vbuf_atomic_u64 active; /* ns: its last whole command, or progress in sending */
     struct vbuf_atomic_u64 commands;
     struct vbuf_atomic_pointer name; /* struct client_name, or NULL */
+    struct vbuf_atomic_u32 quiet; /* parked, and owed nothing that it does not read: never idle */
+    struct vbuf_atomic_u32 tie;   /* enum connection_tie; its worker's and of who ends it */
     /* Written by the one who removed it, for the destructor. */
     struct counters *closer;
+    /* Its worker only; then, if that parked it, of who ends it. */
+    struct parked *parked; /* NULL: it is not waiting */
     /* Its worker only. */
     struct request request;
     struct reply reply;

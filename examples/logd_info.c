@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "logd_command.h"
+#include "logd_memory.h"
 
 #define LOGS_SHOWN 32 /* logs with a line of their own */
 #define NAME_SHOWN 32 /* bytes of a log's name */
@@ -40,6 +41,22 @@ static void info_clients(struct server *server, struct bytes *text)
 {
     put(text, "connected_clients", slotmap_len(server->connections.map));
     put(text, "maxclients", server->options.max_clients);
+    uint64_t parked = 0;
+    for (size_t i = 0; i < server->options.workers; i++)
+        parked += vbuf_u64_load_relaxed(&server->workers[i].parked);
+    put(text, "blocked_clients", parked); /* by BTAIL */
+}
+
+static void info_memory(struct server *server, struct bytes *text)
+{
+    struct memory_report report = memory_figures();
+    size_t clients = slotmap_len(server->connections.map);
+    put(text, "used_memory", report.used[MEMORY_STORED] + report.used[MEMORY_CLIENTS]);
+    put(text, "used_memory_stored", report.used[MEMORY_STORED]);
+    put(text, "used_memory_clients", report.used[MEMORY_CLIENTS]);
+    put(text, "used_memory_each_client", report.used[MEMORY_CLIENTS] / (clients > 0 ? clients : 1));
+    put(text, "maxmemory", report.limit);
+    put(text, "memory_refused", report.refused);
 }
 
 static void info_stats(struct server *server, struct bytes *text)
@@ -61,6 +78,7 @@ static void info_stats(struct server *server, struct bytes *text)
     put(text, "stale_handles_refused", total(server, COUNT_STALE));
     put(text, "total_commands_processed", total(server, COUNT_COMMANDS));
     put(text, "protocol_errors", total(server, COUNT_PROTOCOL_ERRORS));
+    put(text, "tail_wakes", total(server, COUNT_TAIL_WAKES));
 }
 
 /* Sums over all logs, and a line for each of the first ones. */
@@ -152,9 +170,10 @@ static const struct section {
     const char *title;
     void (*put)(struct server *server, struct bytes *text);
 } sections[] = {
-    {"server", "Server", info_server},    {"clients", "Clients", info_clients},
-    {"stats", "Stats", info_stats},       {"cvec", "Cvec", info_cvec},
-    {"slotmap", "Slotmap", info_slotmap}, {"ebr", "Ebr", info_ebr},
+    {"server", "Server", info_server}, {"clients", "Clients", info_clients},
+    {"memory", "Memory", info_memory}, {"stats", "Stats", info_stats},
+    {"cvec", "Cvec", info_cvec},       {"slotmap", "Slotmap", info_slotmap},
+    {"ebr", "Ebr", info_ebr},
 };
 
 static bool is_wanted(const struct command_context *context, const struct section *section)

@@ -16,7 +16,7 @@
 static const struct options defaults = {
     .port = 7711,
     .workers = 2,
-    .max_clients = 1000,
+    .max_clients = 8192,
     .max_keys = 1024,
     .max_record = 65536,
     .max_log_len = 4 * MIB,
@@ -33,13 +33,14 @@ static const char usage[] =
     "  --port N              the port to listen at; 0: a free one (7711)\n"
     "  --port-file FILE      write the port to FILE\n"
     "  --workers N           threads that serve clients (2)\n"
-    "  --max-clients N       connected clients (1000)\n"
+    "  --max-clients N       connected clients, if there are descriptors for them (8192)\n"
     "  --max-keys N          logs (1024)\n"
     "  --max-record BYTES    of one record (65536)\n"
     "  --max-log-len N       records in one log (4194304)\n"
     "  --max-request BYTES   of all arguments of one command (1048576)\n"
     "  --max-output BYTES    of replies that a client leaves unread (33554432)\n"
     "  --max-store BYTES     stored by each worker (4294967296)\n"
+    "  --max-memory BYTES    in all; 0: no limit (0)\n"
     "  --idle-timeout SECS   without a command ends a connection, such as 0.5; 0: none does (300)\n"
     "  --help\n";
 
@@ -59,6 +60,7 @@ static const struct number numbers[] = {
     {"--max-log-len", offsetof(struct options, max_log_len), 1, (size_t)1 << 32},
     {"--max-request", offsetof(struct options, max_request), 1024, 1024 * MIB},
     {"--max-output", offsetof(struct options, max_output), 1024, 1024 * MIB},
+    {"--max-memory", offsetof(struct options, max_memory), 0, SIZE_MAX / 2},
     {"--max-store", offsetof(struct options, max_store), 4096, (size_t)1 << 38},
 };
 

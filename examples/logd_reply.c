@@ -35,8 +35,20 @@ void reply_integer(struct reply *reply, int64_t value)
     append_head(reply, ':', value);
 }
 
+bool reply_reserve(struct reply *reply, size_t size)
+{
+    bool failed = reply->out.failed;
+    bool reserved = bytes_reserve(&reply->out, size);
+    reply->out.failed = failed;
+    return reserved;
+}
+
 void reply_bulk(struct reply *reply, const void *data, size_t len)
 {
+    if (!reply_reserve(reply, reply_bulk_size(len))) {
+        reply_error(reply, "OOM no memory for this reply");
+        return;
+    }
     append_head(reply, '$', (int64_t)len);
     bytes_append(&reply->out, data, len);
     bytes_append(&reply->out, "\r\n", 2);
@@ -50,6 +62,11 @@ void reply_bulk_string(struct reply *reply, const char *string)
 void reply_nil(struct reply *reply)
 {
     bytes_append(&reply->out, "$-1\r\n", 5);
+}
+
+void reply_nil_array(struct reply *reply)
+{
+    bytes_append(&reply->out, "*-1\r\n", 5);
 }
 
 void reply_array(struct reply *reply, size_t count)

@@ -20,14 +20,19 @@
 #include "logd_request.h"
 
 #include <hiredis/read.h>
+#include <hiredis/sds.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+
+#include "logd_memory.h"
 
 #define MAX_LENGTH_LINE 32 /* "-9223372036854775808\r\n" fits */
 #define MAX_INLINE 16384   /* bytes of a line of words */
 #define KEEP_BYTES 65536   /* capacity that stays with an idle connection */
 #define KEEP_ARGUMENTS 1024
+#define READER_SIZE 1024 /* bytes of a reader without its buffer, or nearly */
+#define LARGEST_FEED 16384
 #define READER_LAG 16384 /* consumed lines the reader may still hold */
 
 /* ---- what the reader calls ------------------------------------------------------------------- */
@@ -43,7 +48,8 @@ static bool add_argument(struct request *request, const char *data, size_t len)
 {
     if (request->count == request->capacity) {
         size_t capacity = request->capacity == 0 ? 8 : request->capacity * 2;
-        struct argument *grown = realloc(request->arguments, capacity * sizeof(*grown));
+        struct argument *grown = memory_resize(
+            request->arguments, request->capacity * sizeof(*grown), capacity * sizeof(*grown));
         if (grown == NULL)
             return false;
         request->arguments = grown;
@@ -147,13 +153,46 @@ static bool renew_reader(struct request *request)
     return true;
 }
 
+/* What the reader holds: its buffer, and about as much as hiredis allocates around it. */
+static size_t reader_size(const redisReader *reader)
+{
+    return reader == NULL ? 0 : READER_SIZE + sdsalloc(reader->buf);
+}
+
+/* hiredis allocates by itself: this brings the account up to date afterwards. */
+static void account_for_reader(struct request *request)
+{
+    size_t size = reader_size(request->reader);
+    if (size < request->reader_counted)
+        memory_give(MEMORY_CLIENTS, request->reader_counted - size);
+    else
+        memory_take_anyway(size - request->reader_counted);
+    request->reader_counted = size;
+}
+
+/* Whether there is memory for what the reader's buffer, which doubles, would grow to. */
+static bool may_feed(struct request *request, size_t len)
+{
+    const redisReader *reader = request->reader;
+    size_t grown = 2 * (sdslen(reader->buf) + len);
+    size_t size = sdsalloc(reader->buf);
+    if (len <= sdsavail(reader->buf) || grown <= MEMORY_SMALL + 2 * LARGEST_FEED)
+        return true;
+    if (!memory_take(MEMORY_CLIENTS, grown - size))
+        return false;
+    request->reader_counted += grown - size;
+    return true;
+}
+
 bool request_feed(struct request *request, const char *data, size_t len)
 {
     const redisReader *reader = request->reader;
     bool stale = reader == NULL || (between_commands(reader) && reader->pos >= READER_LAG);
     if (stale && !renew_reader(request))
         return false;
-    return redisReaderFeed(request->reader, data, len) == REDIS_OK;
+    bool fed = may_feed(request, len) && redisReaderFeed(request->reader, data, len) == REDIS_OK;
+    account_for_reader(request);
+    return fed;
 }
 
 /* ---- malformed input ------------------------------------------------------------------------- */
@@ -255,15 +294,19 @@ static enum request_state next_line(struct request *request)
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
+static void free_arguments(struct request *request)
+{
+    memory_free(request->arguments, request->capacity * sizeof(*request->arguments));
+    request->arguments = NULL;
+    request->capacity = 0;
+}
+
 /* Forgets the command that was ready. */
 static void reset(struct request *request)
 {
     bytes_reset(&request->bytes, KEEP_BYTES);
-    if (request->capacity > KEEP_ARGUMENTS) {
-        free(request->arguments);
-        request->arguments = NULL;
-        request->capacity = 0;
-    }
+    if (request->capacity > KEEP_ARGUMENTS)
+        free_arguments(request);
     request->count = 0;
     request->is_inline = false;
 }
@@ -300,9 +343,9 @@ void request_free(struct request *request)
 {
     if (request->reader != NULL)
         redisReaderFree(request->reader);
-    free(request->arguments);
-    bytes_free(&request->bytes);
     request->reader = NULL;
-    request->arguments = NULL;
-    request->count = request->capacity = 0;
+    account_for_reader(request);
+    free_arguments(request);
+    bytes_free(&request->bytes);
+    request->count = 0;
 }

@@ -38,6 +38,7 @@ struct argument {
 struct request {
     size_t max_bytes; /* of all arguments of a command together */
     struct redisReader *reader;
+    size_t reader_counted; /* bytes that are counted for it */
     /* The command read last, or read so far. */
     struct bytes bytes;
     struct argument *arguments;

@@ -6,14 +6,17 @@
  *
  *      heads[h] ──▶ log "c" ──▶ log "a" ──▶ NULL        new logs enter between heads[h] and "c"
  *
- * Two threads that make the same key both search the list, fail, and put theirs in front by CAS.
- * One CAS wins; the other fails, and its thread searches again: only what has come since, down to
- * the head it had seen, can hold the name. What it had prepared it takes back: the bytes are its
- * own, and the last ones.
- *
  * Values go into the appending worker's bytes first, then the records that name them into the log,
  * as one run. cvec_extend publishes (C2): who sees a record sees its bytes. If it fails, nobody has
  * seen them, and the bytes are taken back.
+ *
+ * A new key gets its first records before it enters the table. So there is no moment at which
+ * memory could run out with the key made and the records not stored, and no empty log.
+ *
+ * Two threads that make the same key both search the list, fail, and put theirs in front by CAS.
+ * One CAS wins; the other fails, and its thread searches again: only what has come since, down to
+ * the head it had seen, can hold the name. The log that it had prepared it takes back, the last bytes
+ * of its own; the values, which lie before, it appends to the log that won.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -21,6 +24,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "logd_memory.h"
 
 #define MOST_BUCKETS ((size_t)1 << 20)
 
@@ -91,31 +96,49 @@ static void rewind_bytes(struct appender *appender, size_t len)
     (void)vbuf_resize(&appender->bytes, len);
 }
 
-/* To the user of the store it is all memory, whether the system or max_store set the limit. */
-static enum vbuf_status as_memory(enum vbuf_status status)
+static enum append_result result_of(enum vbuf_status status)
 {
-    return status == VBUF_FULL ? VBUF_NOMEM : status;
+    return status == VBUF_OK ? APPENDED : status == VBUF_FULL ? APPEND_NO_ROOM : APPEND_NO_MEMORY;
 }
 
-/* A log at the end of the appender's bytes, not yet in the table. */
-static enum vbuf_status prepare(struct appender *appender, struct text name, uint64_t hash,
-                                struct log **prepared)
+/* Room for a log at the end of the appender's bytes, behind the values: zeroed. NULL if refused. */
+static struct log *allocate_log(struct appender *appender, size_t name_len)
 {
     struct vbuf *bytes = &appender->bytes;
+    size_t workers = appender->store->workers;
     size_t offset = vmem_align_up(bytes->len, _Alignof(struct log));
-    enum vbuf_status status = vbuf_resize(bytes, offset + sizeof(struct log) + name.len);
-    if (status != VBUF_OK)
-        return as_memory(status);
+    size_t size = vmem_align_up(sizeof(struct log) + name_len, _Alignof(struct tail_watcher));
+    if (vbuf_resize(bytes, offset + size + workers * sizeof(struct tail_watcher)) != VBUF_OK)
+        return NULL;
     struct log *log = (struct log *)(void *)(bytes->data + offset);
-    struct cvec_options options = {.max_len = appender->store->max_log_len};
-    status = records_create(&log->records, &options);
-    if (status != VBUF_OK)
-        return as_memory(status);
-    log->hash = hash;
+    tail_init(&log->tail, (struct tail_watcher *)(void *)(bytes->data + offset + size), workers);
+    return log;
+}
+
+/* A log with the values in it, not yet in the table. */
+static enum append_result prepare(struct appender *appender, struct text name,
+                                  const struct text *values, size_t count, struct log **prepared)
+{
+    struct log *log = allocate_log(appender, name.len);
+    if (log == NULL)
+        return APPEND_NO_MEMORY;
+    struct cvec_options options = {
+        .max_len = appender->store->max_log_len,
+        .on_commit = memory_commit_stored,
+        .on_decommit = memory_decommit_stored,
+    };
+    if (records_create(&log->records, &options) != VBUF_OK)
+        return APPEND_NO_MEMORY;
+    enum vbuf_status status = records_extend(&log->records, values, count, NULL);
+    if (status != VBUF_OK) {
+        records_destroy(&log->records);
+        return result_of(status);
+    }
+    log->hash = hash_of(name);
     log->name_len = name.len;
     memcpy(log->name, name.data, name.len);
     *prepared = log;
-    return VBUF_OK;
+    return APPENDED;
 }
 
 /* Puts a prepared log in front of its bucket, or finds the one that somebody else put there. */
@@ -135,38 +158,33 @@ static struct log *insert(struct vbuf_atomic_pointer *bucket, struct log *log, s
     }
 }
 
-/* store_open for a name that is not there, or was not a moment ago; a key is counted in for it. */
-static enum vbuf_status open_new(struct appender *appender, struct text name, struct log **log)
+/* Appends to a log that is in the table. */
+static enum append_result extend(struct log *log, const struct text *values, size_t count,
+                                 struct appended *appended)
 {
-    size_t before = appender->bytes.len;
-    uint64_t hash = hash_of(name);
-    struct log *prepared;
-    enum vbuf_status status = prepare(appender, name, hash, &prepared);
-    if (status != VBUF_OK) {
-        rewind_bytes(appender, before);
-        return status;
-    }
-    *log = insert(bucket_of(appender->store, hash), prepared, name);
-    if (*log != prepared) {
-        records_destroy(&prepared->records);
-        rewind_bytes(appender, before);
-        give_key_back(appender->store);
-    }
-    return VBUF_OK;
+    appended->log = log;
+    appended->made = false;
+    return result_of(records_extend(&log->records, values, count, &appended->first));
 }
 
-enum vbuf_status store_open(struct appender *appender, struct text name, struct log **log)
+/* For a name that is not there, or was not a moment ago; a key is counted in for it. */
+static enum append_result append_new(struct appender *appender, struct text name,
+                                     const struct text *values, size_t count,
+                                     struct appended *appended)
 {
-    struct store *store = appender->store;
-    *log = store_find(store, name);
-    if (*log != NULL)
-        return VBUF_OK;
-    if (!take_key(store))
-        return VBUF_FULL;
-    enum vbuf_status status = open_new(appender, name, log);
-    if (status != VBUF_OK)
-        give_key_back(store);
-    return status;
+    size_t before = appender->bytes.len;
+    struct log *prepared;
+    enum append_result result = prepare(appender, name, values, count, &prepared);
+    if (result != APPENDED)
+        return result;
+    struct log *log = insert(bucket_of(appender->store, prepared->hash), prepared, name);
+    if (log == prepared) {
+        *appended = (struct appended){log, 0, true};
+        return APPENDED;
+    }
+    records_destroy(&prepared->records);
+    rewind_bytes(appender, before); /* the values lie before that */
+    return extend(log, values, count, appended);
 }
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -174,50 +192,86 @@ enum vbuf_status store_open(struct appender *appender, struct text name, struct 
 /*
  * Copies the values behind one another into the appender's bytes, and makes them name the copies.
  */
-static enum vbuf_status copy_values(struct appender *appender, struct text *values, size_t count)
+static bool copy_values(struct appender *appender, struct text *values, size_t count)
 {
     struct vbuf *bytes = &appender->bytes;
     size_t total = 0;
     for (size_t i = 0; i < count; i++)
         total += values[i].len; /* their sum fits: they all stand in one request */
     size_t end = bytes->len;
-    enum vbuf_status status = vbuf_resize(bytes, end + total);
-    if (status != VBUF_OK)
-        return as_memory(status);
+    if (vbuf_resize(bytes, end + total) != VBUF_OK)
+        return false;
     for (size_t i = 0; i < count; i++) {
         memcpy(bytes->data + end, values[i].data, values[i].len);
         values[i].data = (const char *)bytes->data + end;
         end += values[i].len;
     }
-    return VBUF_OK;
+    return true;
 }
 
-enum vbuf_status log_append(struct log *log, struct appender *appender, struct text *values,
-                            size_t count, size_t *first)
+static enum append_result append(struct appender *appender, struct text name, struct text *values,
+                                 size_t count, struct appended *appended)
+{
+    struct store *store = appender->store;
+    if (!copy_values(appender, values, count))
+        return APPEND_NO_MEMORY;
+    struct log *log = store_find(store, name);
+    if (log != NULL)
+        return extend(log, values, count, appended);
+    if (!take_key(store))
+        return APPEND_NO_KEY;
+    enum append_result result = append_new(appender, name, values, count, appended);
+    if (result != APPENDED || !appended->made)
+        give_key_back(store);
+    return result;
+}
+
+enum append_result store_append(struct appender *appender, struct text name, struct text *values,
+                                size_t count, struct appended *appended)
 {
     size_t before = appender->bytes.len;
-    enum vbuf_status status = copy_values(appender, values, count);
-    if (status == VBUF_OK)
-        status = records_extend(&log->records, values, count, first);
-    if (status != VBUF_OK)
+    enum append_result result = append(appender, name, values, count, appended);
+    if (result != APPENDED)
         rewind_bytes(appender, before);
     /* Relaxed: a figure for INFO. */
     vbuf_u64_store_relaxed(&appender->stored, appender->bytes.len);
-    return status;
+    return result;
 }
 
 /* ---- beginning and end ----------------------------------------------------------------------- */
 
-enum vbuf_status store_init(struct store *store, size_t max_keys, size_t max_log_len)
+static size_t table_size(const struct store *store)
+{
+    return store->buckets * sizeof(*store->heads) +
+           store->workers * sizeof(*store->new_keys.watchers);
+}
+
+enum vbuf_status store_init(struct store *store, size_t max_keys, size_t max_log_len,
+                            size_t workers)
 {
     size_t buckets = 16;
     while (buckets < max_keys && buckets < MOST_BUCKETS)
         buckets *= 2;
-    struct store made = {.max_keys = max_keys, .max_log_len = max_log_len, .buckets = buckets};
-    made.heads = calloc(buckets, sizeof(*made.heads));
-    if (made.heads == NULL)
+    struct store made = {
+        .max_keys = max_keys,
+        .max_log_len = max_log_len,
+        .workers = workers,
+        .buckets = buckets,
+    };
+    if (!memory_take(MEMORY_STORED, table_size(&made)))
         return VBUF_NOMEM;
+    made.heads = calloc(buckets, sizeof(*made.heads));
+    struct tail_watcher *watchers = calloc(workers, sizeof(*watchers));
+    if (made.heads == NULL || watchers == NULL) {
+        free(made.heads);
+        free(watchers);
+        memory_give(MEMORY_STORED, table_size(&made));
+        return VBUF_NOMEM;
+    }
+    tail_init(&made.new_keys, watchers, workers);
     *store = made;
+    for (size_t i = 0; i < workers; i++)
+        watchers[i].tail = &store->new_keys;
     return VBUF_OK;
 }
 
@@ -233,12 +287,19 @@ void store_destroy(struct store *store)
         return;
     store_each(store, destroy_log, NULL);
     free(store->heads);
+    free(store->new_keys.watchers);
     store->heads = NULL;
+    memory_give(MEMORY_STORED, table_size(store));
 }
 
 enum vbuf_status appender_init(struct appender *appender, struct store *store, size_t max_bytes)
 {
-    struct vbuf_options options = {.max = max_bytes};
+    struct vbuf_options options = {
+        .max = max_bytes,
+        .growth = {5, 4, 0}, /* what a worker has committed and not filled is lost to the others */
+        .on_commit = memory_commit_stored,
+        .on_decommit = memory_decommit_stored,
+    };
     *appender = (struct appender){.store = store};
     return vbuf_init(&appender->bytes, &options);
 }

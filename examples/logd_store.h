@@ -15,15 +15,17 @@
 #include <vbuf/vbuf.h>
 
 #include "logd_bytes.h"
+#include "logd_tail.h"
 
 /* A record is the text of its bytes: whole when it can be seen, and the same for ever. */
 CVEC_DEFINE(records, struct text)
 
 /*
- * Fixed when it is published, but for the records. Lives in the bytes of the worker that made it.
+ * Fixed when it is published, but for the records and the tail. Lives in the bytes of the worker that made it.
  */
 struct log {
     struct records records;
+    struct tail tail; /* who waits for more records; the watchers lie behind the name */
     struct log *next; /* in its bucket */
     uint64_t hash;
     size_t name_len;
@@ -33,9 +35,11 @@ struct log {
 struct store {
     size_t max_keys;
     size_t max_log_len;
+    size_t workers; /* that watch tails */
     size_t buckets; /* a power of two */
     struct vbuf_atomic_pointer *heads;
     struct vbuf_atomic_u64 keys;
+    struct tail new_keys; /* who waits for a key that does not exist */
 };
 
 /* One thread's way to append: its bytes, to which only it adds. */
@@ -46,7 +50,8 @@ struct appender {
 };
 
 /* VBUF_NOMEM iff there is no memory. */
-enum vbuf_status store_init(struct store *store, size_t max_keys, size_t max_log_len);
+enum vbuf_status store_init(struct store *store, size_t max_keys, size_t max_log_len,
+                            size_t workers);
 
 /* Needs exclusive access, and comes before the appenders are freed: logs live in their bytes. */
 void store_destroy(struct store *store);
@@ -58,20 +63,27 @@ void appender_destroy(struct appender *appender);
 /* The log of that name, or NULL. Any thread; lock-free. */
 struct log *store_find(const struct store *store, struct text name);
 
-/*
- * The log of that name, made if need be.
- * Returns VBUF_FULL iff there are max_keys others; VBUF_NOMEM iff memory is refused. When several
- * threads race for the last keys, one may be refused a key that another is just making.
- */
-enum vbuf_status store_open(struct appender *appender, struct text name, struct log **log);
+enum append_result {
+    APPENDED,
+    APPEND_NO_KEY,  /* there are max_keys others */
+    APPEND_NO_ROOM, /* the log has no room for the values */
+    APPEND_NO_MEMORY,
+};
+
+struct appended {
+    struct log *log;
+    size_t first; /* the index of the first value */
+    bool made;    /* the key is new */
+};
 
 /*
- * Appends copies of all values as consecutive records, or of none; *first is the index of the
- * first. The values are scratch: afterwards they may name the stored copies. Returns VBUF_FULL iff
- * the log has no room for them; VBUF_NOMEM iff the store has none.
+ * Appends copies of all values, at least one, as consecutive records to the log of that name, which
+ * is made if need be. All or nothing: a key that is made appears with its records. The values are
+ * scratch: afterwards they may name the stored copies. When several threads race for the last keys,
+ * one may be refused a key that another is just making. Any thread; lock-free but for growth.
  */
-enum vbuf_status log_append(struct log *log, struct appender *appender, struct text *values,
-                            size_t count, size_t *first);
+enum append_result store_append(struct appender *appender, struct text name, struct text *values,
+                                size_t count, struct appended *appended);
 
 /* Calls visit for each log, in no order; those made meanwhile may be left out. */
 void store_each(const struct store *store, void (*visit)(void *context, struct log *log),

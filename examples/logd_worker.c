@@ -1,8 +1,8 @@
 /*
  * logd_worker.c - the workers: each waits for events on its connections, and serves them.
  *
- * A turn: sleep in epoll_wait, unpinned; pin; serve what came, resolving each handle; unpin;
- * collect. A sleeping worker so never holds back the end of a connection, and inside a turn nothing
+ * A turn: sleep in epoll_wait, unpinned; pin; serve what came, resolving each handle; answer parked
+ * clients; unpin; collect. A sleeping worker so never holds back the end of a connection, and inside a turn nothing
  * that it has resolved goes away.
  *
  * Serving is bounded: one read of LOGD_INPUT bytes, the commands that are then whole, one attempt
@@ -16,8 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "logd.h"
-#include "logd_command.h"
+#include "logd_btail.h"
 
 #define EVENTS_A_TURN 64
 #define LINGERING_AT_ONCE 32 /* collect at once when that many wait: it costs a barrier or two */
@@ -33,7 +32,7 @@ static void begin_closing(struct connection *connection, enum close_reason reaso
     connection->reason = reason;
 }
 
-/* Reads once. False iff the connection is broken or memory is out: then it ends at once. */
+/* Reads once. False iff the connection is broken: then it ends at once. */
 static bool receive(struct worker *worker, struct connection *connection)
 {
     ssize_t n = recv(connection->fd, worker->input, sizeof(worker->input), MSG_DONTWAIT);
@@ -43,10 +42,11 @@ static bool receive(struct worker *worker, struct connection *connection)
         begin_closing(connection, CLOSED_BY_CLIENT);
         return true;
     }
-    if (request_feed(&connection->request, worker->input, (size_t)n))
-        return true;
-    connection->reason = CLOSED_FOR_MEMORY;
-    return false;
+    if (!request_feed(&connection->request, worker->input, (size_t)n)) {
+        reply_error(&connection->reply, "OOM no memory for this request");
+        begin_closing(connection, CLOSED_FOR_MEMORY);
+    }
+    return true;
 }
 
 static void end_of_input(struct worker *worker, struct connection *connection,
@@ -63,36 +63,42 @@ static void end_of_input(struct worker *worker, struct connection *connection,
 }
 
 /*
- * Executes the commands that are whole. False iff the connection ends at once: it leaves too much
- * unread, its reply could not be built, or it was killed, which is why the handle is looked at
- * again.
+ * After a reply. False iff the connection ends at once: it leaves too much unread, its reply could
+ * not be built, or it was killed, which is why the handle is looked at again.
  */
+static bool may_go_on(struct worker *worker, struct connection *connection,
+                      connections_handle handle)
+{
+    if (connection->reply.out.failed) {
+        connection->reason = CLOSED_FOR_MEMORY;
+        return false;
+    }
+    if (reply_pending(&connection->reply) > worker->server->options.max_output) {
+        connection->reason = CLOSED_FOR_OUTPUT;
+        return false;
+    }
+    return connections_contains(&worker->server->connections, handle);
+}
+
+/* Executes the commands that are whole, up to one that parks it. False iff it ends at once. */
 static bool execute_commands(struct worker *worker, struct connection *connection,
                              connections_handle handle)
 {
-    struct server *server = worker->server;
     struct command_context context = {worker, connection, handle};
     enum request_state state = REQUEST_INCOMPLETE;
-    bool quitting = false;
-    while (!quitting && (state = request_next(&connection->request)) == REQUEST_READY) {
-        quitting = command_execute(&context) == COMMAND_QUIT;
+    enum command_result result = COMMAND_DONE;
+    while (result == COMMAND_DONE &&
+           (state = request_next(&connection->request)) == REQUEST_READY) {
+        result = command_execute(&context);
         count(&worker->counters, COUNT_COMMANDS);
         vbuf_u64_owner_add_relaxed(&connection->commands, 1);
         vbuf_u64_store_relaxed(&connection->active, (uint64_t)worker->now);
-        if (connection->reply.out.failed) {
-            connection->reason = CLOSED_FOR_MEMORY;
-            return false;
-        }
-        if (reply_pending(&connection->reply) > server->options.max_output) {
-            connection->reason = CLOSED_FOR_OUTPUT;
-            return false;
-        }
-        if (!connections_contains(&server->connections, handle))
+        if (!may_go_on(worker, connection, handle))
             return false;
     }
-    if (quitting)
+    if (result == COMMAND_QUIT)
         begin_closing(connection, CLOSED_ON_REQUEST);
-    else
+    else if (result == COMMAND_DONE)
         end_of_input(worker, connection, state);
     return true;
 }
@@ -109,8 +115,13 @@ static bool send_replies(struct worker *worker, struct connection *connection,
         vbuf_u64_store_relaxed(&connection->active, (uint64_t)worker->now);
     if (connection->closing && left == 0)
         return false;
+    bool parked = connection->parked != NULL;
+    /* Release: `active` came before. Pairs with check_idle. */
+    vbuf_u32_store_release(&connection->quiet, parked && left == 0);
     uint32_t interest = 0;
-    if (!connection->closing)
+    if (parked)
+        interest |= EPOLLRDHUP; /* what it sends it may go on sending: it is read later */
+    else if (!connection->closing)
         interest |= EPOLLIN;
     if (left > 0)
         interest |= EPOLLOUT;
@@ -121,11 +132,21 @@ static void serve(struct worker *worker, struct connection *connection, connecti
                   uint32_t events)
 {
     bool lives = true;
-    if (!connection->closing && (events & ~(uint32_t)EPOLLOUT))
+    if (connection->parked != NULL)
+        lives = (events & ~(uint32_t)EPOLLOUT) == 0; /* else it has hung up */
+    else if (!connection->closing && (events & ~(uint32_t)EPOLLOUT))
         lives = receive(worker, connection) && execute_commands(worker, connection, handle);
     if (lives)
         lives = send_replies(worker, connection, handle);
     if (!lives)
+        connection_close(worker->server, &worker->counters, handle, connection->reason);
+}
+
+void worker_resume(struct worker *worker, struct connection *connection, connections_handle handle)
+{
+    vbuf_u64_store_relaxed(&connection->active, (uint64_t)worker->now);
+    if (!may_go_on(worker, connection, handle) || !execute_commands(worker, connection, handle) ||
+        !send_replies(worker, connection, handle))
         connection_close(worker->server, &worker->counters, handle, connection->reason);
 }
 
@@ -164,6 +185,15 @@ static bool is_stopping(const struct server *server)
     return vbuf_u32_load_acquire(&server->stopping) != 0;
 }
 
+/* How long to sleep, ms; -1: until something happens. */
+static int patience(const struct worker *worker, bool lingering)
+{
+    int ms = btail_patience(worker);
+    if (lingering && (ms < 0 || ms > LOGD_LINGER_MS))
+        ms = LOGD_LINGER_MS;
+    return ms;
+}
+
 static void *work(void *argument)
 {
     struct worker *worker = argument;
@@ -171,11 +201,12 @@ static void *work(void *argument)
     struct epoll_event events[EVENTS_A_TURN];
     bool lingering = false;
     while (!is_stopping(server)) {
-        int n = epoll_wait(worker->epoll, events, EVENTS_A_TURN, lingering ? LOGD_LINGER_MS : -1);
+        int n = epoll_wait(worker->epoll, events, EVENTS_A_TURN, patience(worker, lingering));
         worker->now = now_ns();
         connections_pin(&server->connections);
         for (int i = 0; i < n && !is_stopping(server); i++)
             handle_event(worker, &events[i]);
+        btail_turn(worker);
         connections_unpin(&server->connections);
         lingering = reclaim_connections(server, &worker->counters, worker->now, &worker->collected);
     }
@@ -199,7 +230,10 @@ bool worker_start(struct worker *worker, struct server *server, size_t number)
     worker->number = number;
     worker->epoll = worker->wake = -1;
     worker->now = now_ns();
+    size_t max_clients = server->options.max_clients;
     if (appender_init(&worker->appender, &server->store, server->options.max_store) == VBUF_OK &&
+        deadlines_open(&worker->deadlines, max_clients + connections_max_limbo(max_clients)) ==
+            VBUF_OK &&
         open_descriptors(worker))
         worker->started = pthread_create(&worker->thread, NULL, work, worker) == 0;
     return worker->started;
@@ -227,5 +261,6 @@ void worker_destroy(struct worker *worker)
         close(worker->epoll);
     if (worker->wake >= 0)
         close(worker->wake);
+    parked_heap_destroy(&worker->deadlines);
     appender_destroy(&worker->appender);
 }
