@@ -102,9 +102,9 @@ static int tick_ms(const struct options *options)
 /* Says why and hangs up. If the socket cannot take a line this early, the client goes without. */
 static void turn_away(struct acceptor *acceptor, int fd, const char *line)
 {
+    count(&acceptor->server->counters, COUNT_REFUSED); /* before the client can know, and ask */
     (void)!send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
-    count(&acceptor->server->counters, COUNT_REFUSED);
 }
 
 static struct connection describe(struct acceptor *acceptor, int fd, const struct sockaddr_in *peer,
