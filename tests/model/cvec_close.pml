@@ -9,7 +9,8 @@
  *
  * Each index is claimed once (assert in claim), none after the close, none past final_, and final_
  * does not change any more (asserts beside them); when all have finished, what was claimed is exactly
- * [0, final), or [0, claimed) where nobody closes (assert in init).
+ * [0, final), or [0, claimed) where nobody closes (assert in init). Who has claimed an index finds
+ * capacity_ above it (C4).
  *
  * Memory is sequentially consistent here: who acquires what is in the comments of the code and for
  * ThreadSanitizer. What must fail, one thing changed each:
@@ -29,6 +30,8 @@
  *   SETTLE_BY_CURRENT  a ticket is settled by the capacity of the era that is open now
  *   DECIDE_TWICE       the capacity of an era is stored by each who grew
  *   RUN_PAST           a run is claimed without a look at the capacity
+ *   SETTLE_WITHOUT_RAISE, RUN_WITHOUT_RAISE
+ *                      who claims does not raise capacity_ above its index
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -205,7 +208,9 @@ inline push()
 #endif
             if
             :: i < caps[mine] -> atomic {
+#ifndef SETTLE_WITHOUT_RAISE
                 capacity = (capacity < caps[mine] -> caps[mine] : capacity);
+#endif
                 claim(i, late);
                 break
                }
@@ -218,6 +223,7 @@ inline push()
             fi
         fi
     od;
+    assert(refused || i < capacity); /* or its own get would not look (C4) */
     i = 0;
     mine = 0;
     known = 0;
@@ -271,6 +277,10 @@ proctype extender()
                     index = index + 2;
                     claim(i, closed);
                     claim(i + 1, closed);
+#ifndef RUN_WITHOUT_RAISE
+                    capacity = (capacity < caps[mine] -> caps[mine] : capacity);
+#endif
+                    assert(i + 1 < capacity);
                     break
                 :: else
                 fi

@@ -97,6 +97,8 @@ cvec_close fail open open    CAPACITY_LATE
 cvec_close fail open open    SETTLE_BY_CURRENT
 cvec_close fail open open    DECIDE_TWICE
 cvec_close fail extend1 extend1 RUN_PAST
+cvec_close fail open open    SETTLE_WITHOUT_RAISE
+cvec_close fail extend extend RUN_WITHOUT_RAISE
 END
 }
 

@@ -115,7 +115,7 @@ one() {
     if test "$name" != unchanged && ! patch -s -p1 <"$here/$name.patch" >patch.log 2>&1; then
         verdict="DOES NOT APPLY;" result=failed
     elif test "${catcher%% *}" = none; then
-        verdict="caught by"
+        verdict="caught yet by"
         build litmus.cvec_litmus_test || verdict="DOES NOT COMPILE;" result=failed
     elif test "${catcher%%.*}" = model; then
         # shellcheck disable=SC2086 # a list
