@@ -8,7 +8,7 @@
 #     unit.NAME          tests/unit/NAME.c
 #     stress.CASE        a case of the stress program, for a few seconds
 #     tsan-stress.CASE   the same under ThreadSanitizer
-#     model.NAME VARIANT the model with the same thing weakened (tests/model/run.sh)
+#     model.NAME VARIANT the model with the same thing weakened (tests/model/spin/run.sh)
 #     none               nothing yet; such a patch must apply and compile
 #
 # A catcher has caught a patch when it fails, crashes, or does not end in time; it gets a few tries, as
@@ -100,7 +100,7 @@ catches() {
 
 # model NAME VARIANT: true iff it fails, as it must.
 model_fails() {
-    "$root/tests/model/run.sh" --trace "${1#model.}" "$2" 2>/dev/null | grep -q 'failed assertion'
+    "$root/tests/model/spin/run.sh" --trace "${1#model.}" "$2" 2>/dev/null | grep -q 'failed assertion'
 }
 
 # One patch, or `unchanged` with a catcher; prints its line, leaves a file `passed` or `failed`.

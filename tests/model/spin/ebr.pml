@@ -1,5 +1,5 @@
 /*
- * ebr.pml: a spin model of the epoch protocol (guarantees E1 and E2). tests/model/run.sh runs it.
+ * ebr.pml: a spin model of the epoch protocol (guarantees E1 and E2). tests/model/spin/run.sh runs it.
  *
  * Two readers pin, find an object through a shared pointer P, look at it twice and unpin; a remover
  * unlinks two objects, seals them as one batch, steps the epoch and reclaims; a collector (a second

@@ -1,0 +1,9 @@
+/*
+ * list.h - every scenario, by the name of its variable; included where SCENARIO means something.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+/* litmus.c: the explorer itself */
+SCENARIO(litmus_store_buffering)
+/* cvec_push.c */
+SCENARIO(cvec_push_grow)
