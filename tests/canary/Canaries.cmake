@@ -42,6 +42,10 @@ if(TARGET vbuf_stress)
         vbuf_stress --case canary-hang --seconds 1 --seed 1)
 endif()
 
+if(TARGET vbuf_model)
+    vbuf_add_canary(model "canary.c:21: vbuf_u32_load_relaxed\\(&counter\\) == 2"
+        vbuf_model --scenario canary.lost-update)
+endif()
 if(VBUF_COMPLETE AND VBUF_VALGRIND)
     vbuf_plain_program(canary_memcheck canary/unwritten.c)
     vbuf_add_canary(memcheck "depends on uninitialised value" ${VBUF_VALGRIND} --quiet --error-exitcode=9
