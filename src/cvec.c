@@ -38,6 +38,10 @@
  * A pusher stopped between claim and publish delays no push and no get; the prefix ends at its
  * element.
  *
+ * Extending is bound by the page faults of fresh memory. Threads that extend by less than a page at once
+ * meet in every page, and the fault of one holds up the other: then a thread, after it has published, has
+ * the system back some memory ahead of all of them. See cvec_growth.c.
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include "cvec_internal.h"
@@ -345,6 +349,19 @@ enum vbuf_status cvec_publish(struct cvec *vector, size_t first, size_t count)
     return VBUF_OK;
 }
 
+/*
+ * After a short run that is the first in a page: whether threads extend at once, or did so that memory is
+ * populated ahead already. Relaxed, both: a hint.
+ */
+static bool shares_pages(const struct cvec *vector, uint64_t first, uint64_t count)
+{
+    uint64_t size = vector->element_size, begin = first * size, end = (first + count) * size;
+    if (end - begin >= vector->unit_ || ((begin - 1) ^ (end - 1)) < vector->unit_)
+        return false;
+    return index_of(vbuf_u64_load_relaxed(&vector->len_)) != first + count ||
+           first + count < vbuf_u64_load_relaxed(&vector->populated_);
+}
+
 enum vbuf_status cvec_extend(struct cvec *vector, const void *elements, size_t count, size_t *first)
 {
     if (elements == NULL && count != 0)
@@ -357,6 +374,8 @@ enum vbuf_status cvec_extend(struct cvec *vector, const void *elements, size_t c
         if (status != VBUF_OK)
             return status;
         copy_run(vector, (size_t)index, elements, count);
+        if (shares_pages(vector, index, count))
+            cvec_populate_ahead(vector, index + count);
     }
     if (first != NULL)
         *first = (size_t)index;
