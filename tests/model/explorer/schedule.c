@@ -399,7 +399,8 @@ static void run(void)
     begin_run();
     switch (_setjmp(engine->main)) {
     case 0:
-        engine->scenario->set_up();
+        if (engine->scenario->set_up != NULL)
+            engine->scenario->set_up();
         start_threads();
         abort(); /* it goes on in `case 1` */
     case 1:
