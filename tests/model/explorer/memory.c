@@ -48,9 +48,9 @@
 struct store {
     uint32_t time;
     bool followed; /* by a read-modify-write */
-    uint8_t thread;
     uint64_t value;
     const struct message *message;
+    const struct message **sequences; /* C17: the part of it from each thread's release sequence */
 };
 
 struct location {
@@ -329,7 +329,7 @@ static struct store *insert(struct location *location, uint32_t position)
     memmove(&stores[position + 1], &stores[position],
             (location->count - position) * sizeof *stores);
     location->count++;
-    stores[position] = (struct store){.time = time, .thread = (uint8_t)engine->current};
+    stores[position] = (struct store){.time = time};
     return &stores[position];
 }
 
@@ -340,18 +340,37 @@ static bool fits(const struct location *location, uint32_t position)
     return !before->followed && location->stores[position].time - before->time >= 2;
 }
 
-/* Stores `value` at a place in the modification order; what the store carries besides is `carried`. */
+/*
+ * C17's release sequences: each goes on through read-modify-writes, and its thread's own stores. So what a store
+ * carries is kept apart by the thread that released it.
+ */
+static void carry_on_c17(struct store *store, const struct store *before, bool modifies)
+{
+    unsigned self = engine->current;
+    store->sequences = take(THREADS * sizeof *store->sequences);
+    for (unsigned i = 0; i < THREADS; i++) {
+        bool goes_on = before->sequences != NULL && (modifies || i == self);
+        store->sequences[i] = goes_on ? before->sequences[i] : NULL;
+    }
+    store->sequences[self] = message_join(store->message, store->sequences[self]);
+    for (unsigned i = 0; i < THREADS; i++)
+        store->message = message_join(store->message, store->sequences[i]);
+}
+
+/* Stores `value` at a place in the modification order. */
 static void put(struct location *location, uint32_t position, uint64_t value, int order,
-                const struct message *carried)
+                bool modifies)
 {
     struct thread_memory *self = own();
     struct store *store = insert(location, position);
+    const struct store *before = store - 1;
     store->value = value;
     self->now.times[number_of(location)] = store->time;
-    if (is_release(order))
-        store->message = message_join(message_of(&self->now, &self->clock), carried);
-    else
-        store->message = message_join(self->released, carried);
+    store->message = is_release(order) ? message_of(&self->now, &self->clock) : self->released;
+    if (engine->scenario->c17_release_sequence)
+        carry_on_c17(store, before, modifies);
+    else if (modifies)
+        store->message = message_join(store->message, before->message);
     if (is_release(order))
         tick();
     if (position + 1 == location->count)
@@ -408,15 +427,6 @@ static uint32_t choose_place(const struct location *location)
     return places[choose(CHOICE_PLACE, count)];
 }
 
-static const struct message *same_thread_sequence(const struct location *location,
-                                                  uint32_t position)
-{
-    const struct store *before = &location->stores[position - 1];
-    return engine->scenario->c17_release_sequence && before->thread == engine->current
-               ? before->message
-               : NULL;
-}
-
 void seam_store(void *address, size_t size, uint64_t value, int order)
 {
     if (is_outside()) {
@@ -429,7 +439,7 @@ void seam_store(void *address, size_t size, uint64_t value, int order)
     const char *place = position == location->count ? "" : "  (in front of newer ones)";
     trace(HERE, "store %s %p = %llx%s", order_name(order), address, (unsigned long long)value,
           place);
-    put(location, position, value, order, same_thread_sequence(location, position));
+    put(location, position, value, order, false);
 }
 
 /* Which store a read-modify-write reads: one that no other follows. */
@@ -449,7 +459,7 @@ static void modify(struct location *location, uint32_t index, uint64_t value, in
     struct store read = location->stores[index];
     take_in(location, &read, order);
     location->stores[index].followed = true;
-    put(location, index + 1, value, order, read.message);
+    put(location, index + 1, value, order, true);
 }
 
 static uint64_t cut_to(uint64_t value, size_t size)
