@@ -63,9 +63,8 @@ void memory_start_threads(unsigned count);            /* they know what thread 0
 void memory_join_threads(unsigned count);             /* and the other way round */
 void memory_forget(const void *address, size_t size); /* the system made it zero, or took it away */
 void memory_heavy_fence(void);
-bool memory_happens_before(unsigned thread,
-                           uint32_t tick); /* what that thread had done, the caller */
-uint32_t memory_tick(void);
+/* What happens before what the caller does next: each thread's accesses up to that tick; its own tick. */
+const struct clock *memory_clock(void);
 
 /* ---- plain.c ---- */
 
@@ -73,7 +72,7 @@ void plain_start(void); /* once */
 void plain_begin_run(void);
 void plain_end_run(void);
 void plain_access(const void *address, size_t size, bool write, void *caller);
-void plain_check_atomic(const void *address, size_t size);
+void plain_check_atomic(const void *address, size_t size, bool write);
 const char *plain_left_over(void); /* NULL: nothing */
 /* The address space. */
 void *space_reserve(size_t size);

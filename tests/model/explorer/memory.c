@@ -148,14 +148,9 @@ static void tick(void)
     own()->clock.ticks[engine->current]++;
 }
 
-uint32_t memory_tick(void)
+const struct clock *memory_clock(void)
 {
-    return own()->clock.ticks[engine->current];
-}
-
-bool memory_happens_before(unsigned thread, uint32_t ticks)
-{
-    return thread == engine->current || ticks <= own()->clock.ticks[thread];
+    return &own()->clock;
 }
 
 /* ---- locations ---- */
@@ -217,9 +212,9 @@ static uint32_t number_of(const struct location *location)
 }
 
 /* An access begins: is there such memory, and was it written plainly meanwhile? */
-static struct location *look_up(const void *pointer, size_t size)
+static struct location *look_up(const void *pointer, size_t size, bool reads)
 {
-    plain_check_atomic(pointer, size);
+    plain_check_atomic(pointer, size, !reads);
     struct location *location = location_at(pointer, size);
     struct store *last = &location->stores[location->count - 1];
     uint64_t value = read_memory(pointer, size);
@@ -259,14 +254,14 @@ static bool is_shared(const struct location *location)
 }
 
 /* What comes before every atomic access: the choice of who goes first. */
-static struct location *begin_access(const void *pointer, size_t size, bool write)
+static struct location *begin_access(const void *pointer, size_t size, bool reads, bool writes)
 {
     if (engine->running) {
         struct location *location = location_at(pointer, size);
-        note_access(location, write);
+        note_access(location, writes);
         step(is_shared(location));
     }
-    return look_up(pointer, size);
+    return look_up(pointer, size, reads);
 }
 
 /* ---- reading ---- */
@@ -405,7 +400,7 @@ uint64_t seam_load(const void *address, size_t size, int order)
     if (is_outside())
         return read_memory(address, size);
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, false);
+    struct location *location = begin_access(address, size, true, false);
     uint32_t newest = location->count - 1;
     uint32_t index = newest - choose(CHOICE_VALUE, location->count - oldest_readable(location));
     struct store store = location->stores[index];
@@ -434,7 +429,7 @@ void seam_store(void *address, size_t size, uint64_t value, int order)
         return;
     }
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, true);
+    struct location *location = begin_access(address, size, false, true);
     uint32_t position = choose_place(location);
     const char *place = position == location->count ? "" : "  (in front of newer ones)";
     trace(HERE, "store %s %p = %llx%s", order_name(order), address, (unsigned long long)value,
@@ -457,6 +452,7 @@ static uint32_t choose_read(const struct location *location)
 static void modify(struct location *location, uint32_t index, uint64_t value, int order)
 {
     struct store read = location->stores[index];
+    plain_check_atomic((void *)location->address, location->size, true);
     take_in(location, &read, order);
     location->stores[index].followed = true;
     put(location, index + 1, value, order, true);
@@ -475,7 +471,7 @@ uint64_t seam_fetch_add(void *address, size_t size, uint64_t value, int order)
         return old;
     }
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, true);
+    struct location *location = begin_access(address, size, true, true);
     uint32_t index = choose_read(location);
     uint64_t old = location->stores[index].value, sum = cut_to(old + value, size);
     trace(HERE, "add %s %p: %llx to %llx%s", order_name(order), address, (unsigned long long)old,
@@ -492,7 +488,7 @@ uint64_t seam_exchange(void *address, size_t size, uint64_t value, int order)
         return old;
     }
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, true);
+    struct location *location = begin_access(address, size, true, true);
     uint32_t index = choose_read(location);
     uint64_t old = location->stores[index].value;
     trace(HERE, "exchange %s %p: %llx for %llx%s", order_name(order), address,
@@ -510,7 +506,7 @@ bool seam_cas(void *address, size_t size, void *expected, uint64_t value, int or
         return old == want;
     }
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, true);
+    struct location *location = begin_access(address, size, true, true);
     /* It reads the newest; or an older one, and then fails, or goes behind that if nothing else does. */
     uint32_t reads[16], count = 1, newest = location->count - 1;
     reads[0] = newest;

@@ -5,9 +5,9 @@
  * with the compiler's -fsanitize=thread and these are the functions it calls; its run-time library is not
  * linked. Followed are reserved memory, allocated objects and static variables; not stacks.
  *
- * Races are found by clocks, as in C. Flanagan, S. Freund, "FastTrack" (2009), on cells of 8 bytes with a mask
- * of the bytes concerned: the last write, and each thread's last read. (Of two writes to different bytes
- * of a cell only the later is remembered.) An atomic access counts as a read: it races with a plain write.
+ * Races are found by clocks, as in E. Pozniansky, A. Schuster, "MultiRace" (2007): for every byte, each thread's last
+ * plain read, plain write, atomic read and atomic write. A plain write races with all four, a plain read with
+ * either write. Cells of 8 bytes keep them; a mask says which bytes a thread has touched at all.
  *
  *      256 GiB of address space:   | reservations ... ->            | objects of explore_alloc ... -> |
  *
@@ -33,15 +33,15 @@
 #define MOST_RANGES 512
 #define MOST_OBJECTS 512
 
+enum kind { PLAIN_READ, PLAIN_WRITE, ATOMIC_READ, ATOMIC_WRITE, KINDS };
+
 struct cell {
     uintptr_t address;
     uint32_t run;
-    uint8_t write_thread, write_bytes;
-    uint8_t poisoned; /* bytes */
     bool freed;
-    uint32_t write_tick;
-    uint32_t read_ticks[THREADS];
-    uint8_t read_bytes[THREADS];
+    uint8_t poisoned;          /* bytes */
+    uint64_t touched[KINDS];   /* bit 8 i + b: thread i has touched byte b */
+    uint32_t ticks[KINDS][64]; /* when last, by the same numbers; not set where the bit is not */
 };
 
 struct range {
@@ -207,7 +207,7 @@ static struct cell *cell_at(uintptr_t address)
         if (cell->run == plain->run && cell->address == address)
             return cell;
         if (cell->run != plain->run) {
-            memset(cell, 0, sizeof *cell);
+            memset(cell, 0, offsetof(struct cell, ticks));
             cell->run = plain->run;
             cell->address = address;
             return cell;
@@ -223,30 +223,62 @@ static void check_there(const void *address, size_t size)
         explore_fail("use of memory that is not committed: %p", address);
 }
 
-static void check_write(const struct cell *cell, uint8_t bytes, const void *address, bool write)
+#define EVERY_THREAD UINT64_C(0x0101010101010101)
+
+static void race(const void *address, unsigned thread, enum kind before, enum kind now)
 {
-    if (cell->freed)
-        explore_fail("use after free: %p", address);
-    if ((cell->write_bytes & bytes) && !memory_happens_before(cell->write_thread, cell->write_tick))
-        explore_fail("data race: a plain write by thread %u, and a %s, of %p", cell->write_thread,
-                     write ? "write" : "read", address);
+    static const char *const names[] = {"a plain read", "a plain write", "an atomic read",
+                                        "an atomic write"};
+    explore_fail("data race: %s by thread %u, and %s, of %p", names[before], thread, names[now],
+                 address);
 }
 
-static void check_reads(const struct cell *cell, uint8_t bytes, const void *address)
+/* Whether two accesses of these kinds race unless one happens before the other. */
+static bool conflict(enum kind a, enum kind b)
 {
-    for (unsigned i = 0; i < THREADS; i++) {
-        if ((cell->read_bytes[i] & bytes) && !memory_happens_before(i, cell->read_ticks[i]))
-            explore_fail("data race: a read by thread %u, and a plain write, of %p", i, address);
+    bool writes = a == PLAIN_WRITE || a == ATOMIC_WRITE || b == PLAIN_WRITE || b == ATOMIC_WRITE;
+    return writes && (a <= PLAIN_WRITE || b <= PLAIN_WRITE);
+}
+
+static void check_races(const struct cell *cell, uint8_t bytes, enum kind kind, const void *address)
+{
+    const uint32_t *known = memory_clock()->ticks;
+    uint64_t others = ~(UINT64_C(0xff) << 8 * engine->current);
+    for (enum kind before = 0; before < KINDS; before++) {
+        if (!conflict(before, kind))
+            continue;
+        uint64_t left = cell->touched[before] & (bytes * EVERY_THREAD) & others;
+        for (; left != 0; left &= left - 1) {
+            unsigned at = (unsigned)__builtin_ctzll(left);
+            if (cell->ticks[before][at] > known[at / 8])
+                race(address, at / 8, before, kind);
+        }
     }
 }
 
-static void note_read(struct cell *cell, uint8_t bytes)
+static void note(struct cell *cell, uint8_t bytes, enum kind kind)
 {
-    uint32_t tick = memory_tick();
     unsigned self = engine->current;
-    cell->read_bytes[self] =
-        cell->read_ticks[self] == tick ? cell->read_bytes[self] | bytes : bytes;
-    cell->read_ticks[self] = tick;
+    uint32_t tick = memory_clock()->ticks[self];
+    if (kind == PLAIN_WRITE) { /* who races with what was before it, races with it */
+        for (enum kind before = 0; before < KINDS; before++)
+            cell->touched[before] &= ~(bytes * EVERY_THREAD);
+    }
+    cell->touched[kind] |= (uint64_t)bytes << 8 * self;
+    for (unsigned left = bytes; left != 0; left &= left - 1)
+        cell->ticks[kind][8 * self + (unsigned)__builtin_ctz(left)] = tick;
+}
+
+static void touch(struct cell *cell, uint8_t bytes, enum kind kind, const void *address)
+{
+    if (cell->freed)
+        explore_fail("use after free: %p", address);
+    check_races(cell, bytes, kind, address);
+    note(cell, bytes, kind);
+    if (kind == PLAIN_WRITE || kind == ATOMIC_WRITE)
+        cell->poisoned &= (uint8_t)~bytes;
+    else if (cell->poisoned & bytes)
+        explore_fail("use of what was destroyed: %p", address);
 }
 
 /* The bytes of the 8 from `address` on that are in the range. */
@@ -260,12 +292,21 @@ static uint8_t mask_of(uintptr_t address, uintptr_t begin, uintptr_t end)
     return (uint8_t)mask;
 }
 
+static void touch_all(const void *address, size_t size, enum kind kind)
+{
+    uintptr_t begin = (uintptr_t)address, end = begin + size;
+    for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8)
+        touch(cell_at(at), mask_of(at, begin, end), kind, address);
+}
+
 /* In a trace: writes by the threads, and reads of what they have written. */
 static void tell(const void *address, size_t size, bool write, void *caller)
 {
     if (!engine->tracing || !engine->running || !is_space(address))
         return;
-    if (write || cell_at((uintptr_t)address & ~(uintptr_t)7)->write_thread != 0)
+    const struct cell *cell = cell_at((uintptr_t)address & ~(uintptr_t)7);
+    bool written = (cell->touched[PLAIN_WRITE] & ~UINT64_C(0xff)) != 0;
+    if (write || written)
         trace(caller, "plain %s %p, %zu bytes", write ? "write" : "read", address, size);
 }
 
@@ -275,35 +316,15 @@ void plain_access(const void *address, size_t size, bool write, void *caller)
         return;
     tell(address, size, write, caller);
     check_there(address, size);
-    uintptr_t begin = (uintptr_t)address, end = begin + size;
-    for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8) {
-        struct cell *cell = cell_at(at);
-        uint8_t bytes = mask_of(at, begin, end);
-        check_write(cell, bytes, address, write);
-        if (!write) {
-            if (cell->poisoned & bytes)
-                explore_fail("use of what was destroyed: %p", address);
-            note_read(cell, bytes);
-            continue;
-        }
-        check_reads(cell, bytes, address);
-        cell->poisoned &= (uint8_t)~bytes;
-        cell->write_thread = (uint8_t)engine->current;
-        cell->write_tick = memory_tick();
-        cell->write_bytes = bytes;
-    }
+    touch_all(address, size, write ? PLAIN_WRITE : PLAIN_READ);
 }
 
-void plain_check_atomic(const void *address, size_t size)
+void plain_check_atomic(const void *address, size_t size, bool write)
 {
     if (!is_followed(address))
         return;
     check_there(address, size);
-    uintptr_t begin = (uintptr_t)address, at = begin & ~(uintptr_t)7;
-    struct cell *cell = cell_at(at);
-    uint8_t bytes = mask_of(at, begin, begin + size);
-    check_write(cell, bytes, address, false);
-    note_read(cell, bytes);
+    touch_all(address, size, write ? ATOMIC_WRITE : ATOMIC_READ);
 }
 
 /* ---- for scenarios ---- */

@@ -63,6 +63,12 @@ static inline void heavy(void)
     EXPLORE(vbuf_fence_heavy());
 }
 
+/* For one that either fails or not. */
+static inline void print_fine(void)
+{
+    explore_outcome("fine");
+}
+
 static inline void print_1_2(void)
 {
     explore_outcome("%u %u", r1, r2);

@@ -86,7 +86,7 @@ const struct explore_scenario litmus_iriw = {
     .checks = "explorer",
     .threads = {put_x, put_y, read_x_y_bare, read_y_x_bare},
     .finish = print_1_2_3_4,
-    .bounds = ALL_RUNS,
+    .bounds = {.preemptions = 3, .stale = 4, .reorders = EXPLORE_NONE, .together = 7},
     .outcomes = {"0 0 0 0", "0 0 0 1", "0 0 1 0", "0 0 1 1", "0 1 0 0", "0 1 0 1", "0 1 1 0",
                  "0 1 1 1", "1 0 0 0", "1 0 0 1", "1 0 1 0", "1 0 1 1", "1 1 0 0", "1 1 0 1",
                  "1 1 1 0", "1 1 1 1"},

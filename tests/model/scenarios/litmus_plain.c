@@ -1,0 +1,419 @@
+/*
+ * litmus_plain.c - what is a data race, and what is not.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "litmus.h"
+
+static uint64_t data;
+
+/* ---- a message of plain data ---- */
+
+static void send_release(void)
+{
+    data = 7;
+    put_release(&y, 1);
+}
+
+static void send_relaxed(void)
+{
+    data = 7;
+    put(&y, 1);
+}
+
+static void receive_acquire(void)
+{
+    if (get_acquire(&y) == 1)
+        EXPLORE(data == 7);
+}
+
+static void receive_relaxed(void)
+{
+    if (get(&y) == 1)
+        EXPLORE(data == 7);
+}
+
+const struct explore_scenario litmus_data = {
+    .name = "litmus.data",
+    .checks = "explorer",
+    .threads = {send_release, receive_acquire},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+const struct explore_scenario litmus_data_no_release = {
+    .name = "litmus.data-no-release",
+    .checks = "explorer",
+    .threads = {send_relaxed, receive_acquire},
+    .must_fail = "data race: a plain write by thread 1, and a plain read",
+};
+
+const struct explore_scenario litmus_data_no_acquire = {
+    .name = "litmus.data-no-acquire",
+    .checks = "explorer",
+    .threads = {send_release, receive_relaxed},
+    .must_fail = "data race: a plain write by thread 1, and a plain read",
+};
+
+static void add_ten(void)
+{
+    vbuf_u32_fetch_add_relaxed(&y, 10);
+}
+
+static void receive_11(void)
+{
+    if (get_acquire(&y) == 11)
+        EXPLORE(data == 7);
+}
+
+/* The release sequence goes on through the addition. */
+const struct explore_scenario litmus_data_sequence = {
+    .name = "litmus.data-sequence",
+    .checks = "explorer",
+    .threads = {send_release, add_ten, receive_11},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+/* ---- fences and plain data ---- */
+
+static void send_full(void)
+{
+    data = 7;
+    full();
+    put(&y, 1);
+}
+
+static void receive_full(void)
+{
+    if (get(&y) != 1)
+        return;
+    full();
+    EXPLORE(data == 7);
+}
+
+static void send_light(void)
+{
+    data = 7;
+    light();
+    put(&y, 1);
+}
+
+static void receive_heavy(void)
+{
+    if (get(&y) != 1)
+        return;
+    heavy();
+    EXPLORE(data == 7);
+}
+
+const struct explore_scenario litmus_data_full = {
+    .name = "litmus.data-full",
+    .checks = "explorer",
+    .threads = {send_full, receive_full},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+/* C11 knows no process-wide barrier: data is not published by one. */
+const struct explore_scenario litmus_data_light_heavy = {
+    .name = "litmus.data-light-heavy",
+    .checks = "explorer",
+    .threads = {send_light, receive_heavy},
+    .must_fail = "data race",
+};
+
+static void enter_left(void)
+{
+    put(&x, 1);
+    full();
+    if (get(&y) == 0)
+        data = 1;
+}
+
+static void enter_right(void)
+{
+    put(&y, 1);
+    full();
+    if (get(&x) == 0)
+        data = 2;
+}
+
+/* At most one gets in, so nothing races though nothing synchronises. */
+const struct explore_scenario litmus_data_one_enters = {
+    .name = "litmus.data-one-enters",
+    .checks = "explorer",
+    .threads = {enter_left, enter_right},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+static void leave_left(void)
+{
+    put(&x, 1);
+    full();
+    if (get(&y) == 0)
+        data = 1;
+    put(&x, 0);
+}
+
+/* A full fence orders what it stands between, but who enters later must acquire: it does not here. */
+const struct explore_scenario litmus_data_leaves_relaxed = {
+    .name = "litmus.data-leaves-relaxed",
+    .checks = "explorer",
+    .threads = {leave_left, enter_right},
+    .must_fail = "data race: a plain write by thread 1, and a plain write",
+};
+
+/* ---- neighbours ---- */
+
+static struct {
+    uint32_t first, second;
+    uint8_t bytes[4];
+} parts;
+
+static void write_first(void)
+{
+    parts.first = 1;
+}
+
+static void write_second(void)
+{
+    parts.second = 1;
+}
+
+static void write_bytes(void)
+{
+    parts.bytes[explore_self() - 1] = 1;
+}
+
+/* Different bytes of one word are different objects. */
+const struct explore_scenario litmus_neighbours = {
+    .name = "litmus.neighbours",
+    .checks = "explorer",
+    .threads = {write_first, write_second},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+const struct explore_scenario litmus_neighbour_bytes = {
+    .name = "litmus.neighbour-bytes",
+    .checks = "explorer",
+    .threads = {write_bytes, write_bytes, write_bytes},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+static void write_both(void)
+{
+    parts.first = 1;
+    parts.second = 1;
+    put(&y, 1);
+}
+
+static void read_first(void)
+{
+    if (get(&y) == 1)
+        r1 = parts.first;
+}
+
+/* The write of the neighbour does not cover up the first one. */
+const struct explore_scenario litmus_write_covered = {
+    .name = "litmus.write-covered",
+    .checks = "explorer",
+    .threads = {write_both, read_first},
+    .must_fail = "data race: a plain write by thread 1, and a plain read",
+};
+
+static void read_both(void)
+{
+    explore_read(&parts.first, sizeof parts.first); /* the compiler would read both at once */
+    put_release(&x, 1);
+    explore_read(&parts.second, sizeof parts.second);
+    put(&y, 1);
+}
+
+static void write_first_later(void)
+{
+    if (get(&y) == 1)
+        parts.first = 1;
+}
+
+/* Nor does a read, later on. */
+const struct explore_scenario litmus_read_covered = {
+    .name = "litmus.read-covered",
+    .checks = "explorer",
+    .threads = {read_both, write_first_later},
+    .must_fail = "data race: a plain read by thread 1, and a plain write",
+};
+
+static void write_first_send_second(void)
+{
+    parts.first = 1;
+    put_release(&y, 1);
+    parts.second = 1;
+}
+
+static void receive_first(void)
+{
+    if (get_acquire(&y) == 1)
+        parts.first = 2;
+}
+
+/* A later write, of the neighbour, is not published, and need not be. */
+const struct explore_scenario litmus_neighbour_later = {
+    .name = "litmus.neighbour-later",
+    .checks = "explorer",
+    .threads = {write_first_send_second, receive_first},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+/* ---- three threads: each pair must be ordered, not just those next to each other ---- */
+
+static void write_left(void)
+{
+    data = 1;
+    put_release(&x, 1);
+}
+
+static void write_middle(void)
+{
+    if (get_acquire(&x) == 1) {
+        data = 2;
+        put_release(&y, 1);
+    }
+}
+
+static void write_right(void)
+{
+    if (get_acquire(&y) == 1)
+        data = 3;
+}
+
+const struct explore_scenario litmus_data_passed_on = {
+    .name = "litmus.data-passed-on",
+    .checks = "explorer",
+    .threads = {write_left, write_middle, write_right},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+static void read_left(void)
+{
+    r1 = (uint32_t)data;
+}
+
+static void read_middle(void)
+{
+    r2 = (uint32_t)data;
+    put_release(&y, 1);
+}
+
+/* The last read before the write was in order; another thread's, earlier, was not. */
+const struct explore_scenario litmus_data_earlier_read = {
+    .name = "litmus.data-earlier-read",
+    .checks = "explorer",
+    .threads = {read_left, read_middle, write_right},
+    .must_fail = "data race: a plain read by thread 1, and a plain write",
+};
+
+/* ---- an atomic accessed plainly ---- */
+
+static void read_x_plainly(void)
+{
+    r1 = x.raw;
+}
+
+static void write_x_plainly(void)
+{
+    x.raw = 1;
+}
+
+static void get_x(void)
+{
+    r2 = get(&x);
+}
+
+static void put_x(void)
+{
+    put(&x, 2);
+}
+
+static void add_x(void)
+{
+    vbuf_u32_fetch_add_relaxed(&x, 1);
+}
+
+static void cas_x_fails(void)
+{
+    uint32_t expected = 7;
+    vbuf_u32_cas_acquire(&x, &expected, 8);
+}
+
+const struct explore_scenario litmus_plain_write_get = {
+    .name = "litmus.plain-write-get",
+    .checks = "explorer",
+    .threads = {get_x, write_x_plainly},
+    .must_fail = "data race: an atomic read by thread 1, and a plain write",
+};
+
+const struct explore_scenario litmus_plain_read_put = {
+    .name = "litmus.plain-read-put",
+    .checks = "explorer",
+    .threads = {put_x, read_x_plainly},
+    .must_fail = "data race: an atomic write by thread 1, and a plain read",
+};
+
+const struct explore_scenario litmus_plain_read_add = {
+    .name = "litmus.plain-read-add",
+    .checks = "explorer",
+    .threads = {read_x_plainly, add_x},
+    .must_fail = "data race: a plain read by thread 1, and an atomic write",
+};
+
+/* Reads do not race, and an exchange that fails is one. */
+const struct explore_scenario litmus_plain_read_get = {
+    .name = "litmus.plain-read-get",
+    .checks = "explorer",
+    .threads = {read_x_plainly, get_x, cas_x_fails},
+    .finish = print_fine,
+    .bounds = ALL_RUNS,
+    .outcomes = {"fine"},
+};
+
+static void renew_x(void)
+{
+    put(&x, 1);
+    put(&x, 2);
+    x.raw = 3; /* nobody else has it yet */
+    put_release(&y, 1);
+}
+
+static void get_renewed(void)
+{
+    r1 = get_acquire(&y) == 1 ? get(&x) : 3;
+}
+
+static void print_1(void)
+{
+    explore_outcome("%u", r1);
+}
+
+/* What was stored before an atomic was initialised again is never read. */
+const struct explore_scenario litmus_renewed = {
+    .name = "litmus.renewed",
+    .checks = "explorer",
+    .threads = {renew_x, get_renewed},
+    .finish = print_1,
+    .bounds = ALL_RUNS,
+    .outcomes = {"3"},
+};
