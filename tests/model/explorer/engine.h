@@ -118,7 +118,9 @@ struct fibre {
     char *stack;
 };
 
+/* A choice that was offered. */
 struct trail_entry {
+    uint32_t ordinal; /* of all choices, offered or not */
     uint32_t chosen;
     uint32_t count; /* 0: not known yet */
 };
@@ -148,6 +150,7 @@ struct engine {
     enum search search;
     struct trail_entry trail[MOST_CHOICES];
     uint32_t trail_length, trail_position;
+    uint32_t ordinal; /* of the next choice */
     unsigned spent[6], spent_together, together;
     uint64_t random;
     bool unbounded;

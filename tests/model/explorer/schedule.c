@@ -111,28 +111,52 @@ static unsigned random_choice(enum choice kind, unsigned count)
     return 1 + random_below(count - 1);
 }
 
+static void cannot_repeat(void)
+{
+    explore_fail("the run cannot be repeated: something in it is not the explorer's to decide");
+}
+
+/* What the trail says about this choice; one that it does not know is 0. */
+static unsigned follow_trail(uint32_t ordinal, unsigned count)
+{
+    struct trail_entry *entry = &engine->trail[engine->trail_position];
+    if (ordinal < entry->ordinal)
+        return 0; /* new, because an atomic has turned out to be shared: the round is repeated */
+    if (entry->count == 0)
+        entry->count = count; /* replayed: only what was chosen is known */
+    if (ordinal != entry->ordinal || entry->count != count || entry->chosen >= count)
+        cannot_repeat();
+    engine->trail_position++;
+    return entry->chosen;
+}
+
+static unsigned extend_trail(enum choice kind, uint32_t ordinal, unsigned count)
+{
+    if (engine->search == SEARCH_REPLAY)
+        return 0;
+    if (engine->trail_length == MOST_CHOICES)
+        explore_fail("a run with too many choices for the explorer");
+    unsigned chosen = engine->search == SEARCH_RANDOM ? random_choice(kind, count) : 0;
+    engine->trail[engine->trail_length++] =
+        (struct trail_entry){.ordinal = ordinal, .chosen = chosen, .count = count};
+    engine->trail_position++;
+    return chosen;
+}
+
 unsigned choose(enum choice kind, unsigned count)
 {
+    uint32_t ordinal = engine->ordinal++;
+    bool is_new = engine->trail_position == engine->trail_length;
+    if (!is_new && engine->trail[engine->trail_position].ordinal < ordinal)
+        cannot_repeat();
     if (count <= 1 || !is_offered(kind))
         return 0;
-    uint32_t position = engine->trail_position++;
-    if (position == MOST_CHOICES)
-        explore_fail("a run with too many choices for the explorer");
-    struct trail_entry *entry = &engine->trail[position];
-    if (position >= engine->trail_length) {
-        unsigned chosen = engine->search == SEARCH_RANDOM ? random_choice(kind, count) : 0;
-        *entry = (struct trail_entry){.chosen = chosen, .count = count};
-        engine->trail_length = position + 1;
-    } else if (entry->count == 0) {
-        entry->count = count; /* replayed: only what was chosen is known */
-    }
-    if (entry->count != count || entry->chosen >= count)
-        explore_fail("the run cannot be repeated: something in it is not the explorer's to decide");
-    if (entry->chosen != 0 && is_odd(kind)) {
+    unsigned chosen = is_new ? extend_trail(kind, ordinal, count) : follow_trail(ordinal, count);
+    if (chosen != 0 && is_odd(kind)) {
         engine->spent[kind]++;
         engine->spent_together++;
     }
-    return entry->chosen;
+    return chosen;
 }
 
 unsigned explore_choose(unsigned count)
@@ -251,8 +275,10 @@ void step(bool visible)
     if (++engine->steps > RUN_LIMIT)
         explore_fail("livelock: more than %d steps", RUN_LIMIT);
     wake_yielded();
-    if (!visible)
+    if (!visible && engine->search != SEARCH_REPLAY) { /* whose trail may know better */
+        engine->ordinal++;
         return;
+    }
     pass_change_point();
     engine->candidates[0] = (uint8_t)engine->current;
     unsigned count = 1;
@@ -344,7 +370,7 @@ static void begin_run(void)
     engine->message[0] = engine->outcome[0] = '\0';
     engine->time = 1000000000;
     engine->heavy_fences = 0;
-    engine->trail_position = 0;
+    engine->trail_position = engine->ordinal = 0;
     memset(engine->spent, 0, sizeof engine->spent);
     engine->spent_together = 0;
     engine->visible_steps = 0;
@@ -561,32 +587,41 @@ const struct explore_scenario *search_scenario(void)
 
 /* ---- trails ---- */
 
+/* `b` and the bound, or `r` for a random run; then the choices that were not 0, by their ordinals. */
 void trail_print(FILE *to)
 {
     fprintf(to, "%s%u", engine->unbounded ? "r" : "b", engine->together);
     for (uint32_t i = 0; i < engine->trail_length; i++) {
         if (engine->trail[i].chosen != 0)
-            fprintf(to, ",%u:%u", i, engine->trail[i].chosen);
+            fprintf(to, ",%u:%u", engine->trail[i].ordinal, engine->trail[i].chosen);
     }
     fprintf(to, "\n");
+}
+
+static bool read_trail(const char *text)
+{
+    if (text[0] != 'r' && text[0] != 'b')
+        return false;
+    engine->unbounded = text[0] == 'r';
+    char *rest;
+    engine->together = (unsigned)strtoul(text + 1, &rest, 10);
+    engine->trail_length = 0;
+    while (*rest == ',' && engine->trail_length < MOST_CHOICES) {
+        struct trail_entry *entry = &engine->trail[engine->trail_length++];
+        *entry = (struct trail_entry){.ordinal = (uint32_t)strtoul(rest + 1, &rest, 10)};
+        if (*rest != ':')
+            return false;
+        entry->chosen = (uint32_t)strtoul(rest + 1, &rest, 10);
+    }
+    return *rest == '\0';
 }
 
 bool trail_replay(const struct explore_scenario *scenario, const char *trail)
 {
     choose_scenario(scenario);
-    memset(engine->trail, 0, sizeof engine->trail);
     engine->search = SEARCH_REPLAY;
-    engine->unbounded = trail[0] == 'r';
-    char *rest;
-    engine->together = (unsigned)strtoul(trail + 1, &rest, 10);
-    engine->trail_length = 0;
-    while (*rest == ',') {
-        unsigned long position = strtoul(rest + 1, &rest, 10);
-        if (*rest != ':' || position >= MOST_CHOICES)
-            return false;
-        engine->trail[position].chosen = (uint32_t)strtoul(rest + 1, &rest, 10);
-        engine->trail_length = (uint32_t)position + 1;
-    }
+    if (!read_trail(trail))
+        return false;
     engine->tracing = true;
     trace_start();
     run();

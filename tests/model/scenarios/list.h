@@ -83,5 +83,16 @@ SCENARIO(litmus_s)
 SCENARIO(litmus_s_release)
 SCENARIO(litmus_r)
 SCENARIO(litmus_r_full)
+/* textbook_epoch.c */
+SCENARIO(textbook_epoch)
+SCENARIO(textbook_epoch_no_heavy_fence)
+SCENARIO(textbook_epoch_tag_early)
+SCENARIO(textbook_epoch_tag_by_load)
+SCENARIO(textbook_epoch_one_step)
+SCENARIO(textbook_epoch_pin_relaxed)
+SCENARIO(textbook_epoch_unpin_relaxed)
+/* textbook_stack.c */
+SCENARIO(textbook_stack_aba)
+SCENARIO(textbook_stack_tag)
 /* cvec_push.c */
 SCENARIO(cvec_push_grow)
