@@ -114,7 +114,9 @@ struct fibre {
     unsigned char self[64]; /* the library's thread-local block */
     void *values[MOST_KEYS];
     uint32_t priority;
-    unsigned yields; /* in a row, while nobody did anything */
+    unsigned yields;         /* in a row, while nobody did anything */
+    unsigned ran_since;      /* which threads took a step since its last yield: bits */
+    unsigned lets_go_before; /* which are to take one before it goes on */
     char *stack;
 };
 

@@ -30,6 +30,7 @@
 
 #define RUN_LIMIT 20000
 #define IDLE_YIELDS 200
+#define PATIENCE 16
 
 struct engine *engine;
 
@@ -194,12 +195,55 @@ static bool can_run(const struct fibre *fibre)
            (fibre->state == STATE_BLOCKED && fibre->ready(fibre->context));
 }
 
-static void add_candidates(unsigned *count, enum state only)
+/*
+ * Who yields again lets go first whoever could have run since it last yielded, and did not (M. Musuvathi, S. Qadeer,
+ * "Fair stateless model checking", 2008). So threads that spin never keep the one they wait for from its turn, and a
+ * run that never ends is a livelock.
+ */
+static void note_yield(struct fibre *self)
+{
+    unsigned others = 0;
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        const struct fibre *fibre = &engine->fibres[i];
+        if (fibre != self && (fibre->state == STATE_YIELDED || can_run(fibre)))
+            others |= 1u << i;
+    }
+    self->lets_go_before |= others & ~self->ran_since;
+    self->ran_since = 0;
+}
+
+static void note_turn(void)
+{
+    unsigned bit = 1u << engine->current;
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        engine->fibres[i].ran_since |= bit;
+        engine->fibres[i].lets_go_before &= ~bit;
+    }
+}
+
+static bool must_let_others_go(const struct fibre *fibre)
 {
     for (unsigned i = 1; i <= engine->threads; i++) {
-        struct fibre *fibre = &engine->fibres[i];
-        if (i != engine->current &&
-            (only == STATE_YIELDED ? fibre->state == STATE_YIELDED : can_run(fibre)))
+        if ((fibre->lets_go_before >> i & 1) && can_run(&engine->fibres[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Adds those that can go on, but for the current thread. */
+static void add_candidates(unsigned *count)
+{
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        const struct fibre *fibre = &engine->fibres[i];
+        if (i != engine->current && can_run(fibre) && !must_let_others_go(fibre))
+            engine->candidates[(*count)++] = (uint8_t)i;
+    }
+}
+
+static void add_yielded(unsigned *count)
+{
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        if (i != engine->current && engine->fibres[i].state == STATE_YIELDED)
             engine->candidates[(*count)++] = (uint8_t)i;
     }
 }
@@ -207,16 +251,18 @@ static void add_candidates(unsigned *count, enum state only)
 /* Wakes, before its time, a thread that sleeps with one: nothing else can happen. */
 static bool let_time_pass(void)
 {
+    unsigned count = 0;
     for (unsigned i = 1; i <= engine->threads; i++) {
-        struct fibre *fibre = &engine->fibres[i];
-        if (fibre->state != STATE_BLOCKED || !fibre->may_end)
-            continue;
-        fibre->ended_early = true;
-        fibre->state = STATE_READY;
-        engine->time += 1000000000;
-        return true;
+        if (engine->fibres[i].state == STATE_BLOCKED && engine->fibres[i].may_end)
+            engine->candidates[count++] = (uint8_t)i;
     }
-    return false;
+    if (count == 0)
+        return false;
+    struct fibre *fibre = &engine->fibres[engine->candidates[choose(CHOICE_NEXT, count)]];
+    fibre->ended_early = true;
+    fibre->state = STATE_READY;
+    engine->time += 1000000000;
+    return true;
 }
 
 /* The current thread cannot go on. */
@@ -224,9 +270,9 @@ static void go_elsewhere(void)
 {
     for (;;) {
         unsigned count = 0;
-        add_candidates(&count, STATE_READY);
+        add_candidates(&count);
         if (count == 0)
-            add_candidates(&count, STATE_YIELDED);
+            add_yielded(&count);
         if (count == 0 && engine->fibres[engine->current].state == STATE_YIELDED)
             engine->candidates[count++] = (uint8_t)engine->current;
         if (count != 0) {
@@ -274,6 +320,7 @@ void step(bool visible)
         return;
     if (++engine->steps > RUN_LIMIT)
         explore_fail("livelock: more than %d steps", RUN_LIMIT);
+    note_turn();
     wake_yielded();
     if (!visible && engine->search != SEARCH_REPLAY) { /* whose trail may know better */
         engine->ordinal++;
@@ -282,7 +329,7 @@ void step(bool visible)
     pass_change_point();
     engine->candidates[0] = (uint8_t)engine->current;
     unsigned count = 1;
-    add_candidates(&count, STATE_READY);
+    add_candidates(&count);
     unsigned next = engine->candidates[choose(CHOICE_PREEMPT, count)];
     engine->fibres[next].state = STATE_READY;
     switch_to(next);
@@ -293,9 +340,13 @@ void explore_yield(void)
     if (!engine->running)
         return;
     struct fibre *self = &engine->fibres[engine->current];
+    note_turn();
     if (++self->yields > IDLE_YIELDS)
         explore_fail("deadlock: thread %u waits for what nobody will do", engine->current);
-    engine->time += 1000000;
+    engine->time += 1000000 * (int64_t)self->yields; /* the faster, the longer nothing happens */
+    if (self->yields % PATIENCE == 0)
+        let_time_pass();
+    note_yield(self);
     self->state = STATE_YIELDED;
     self->priority = engine->search == SEARCH_RANDOM && self->priority > 0 ? self->priority - 1 : 0;
     go_elsewhere();
@@ -383,6 +434,8 @@ static void begin_run(void)
         fibre->started = false;
         fibre->state = i != 0 && i <= engine->threads ? STATE_READY : STATE_NONE;
         fibre->yields = 0;
+        fibre->ran_since = ~0u;
+        fibre->lets_go_before = 0;
         fibre->may_end = false;
         memset(fibre->self, 0, sizeof fibre->self);
         memset(fibre->values, 0, sizeof fibre->values);

@@ -94,5 +94,17 @@ SCENARIO(textbook_epoch_unpin_relaxed)
 /* textbook_stack.c */
 SCENARIO(textbook_stack_aba)
 SCENARIO(textbook_stack_tag)
+/* textbook_wait.c */
+SCENARIO(textbook_lost_wake_up)
+SCENARIO(textbook_wake_up)
+SCENARIO(textbook_signal_early)
+SCENARIO(textbook_lock_order)
+SCENARIO(textbook_lock_in_order)
+SCENARIO(textbook_spin_on_each_other)
+SCENARIO(textbook_livelock)
+SCENARIO(textbook_spin)
+SCENARIO(textbook_spin_with_store)
+SCENARIO(textbook_spin_on_sleeper)
+SCENARIO(textbook_sleepers)
 /* cvec_push.c */
 SCENARIO(cvec_push_grow)
