@@ -3,7 +3,8 @@
  *
  *      schedule.c   a run: fibres, choices, the search
  *      memory.c     atomics: what a load may return, where a store may go, what is ordered before what
- *      plain.c      plain memory: races, what is committed, freed, poisoned; the address space
+ *      plain.c      plain memory: races, what is freed, what is poisoned
+ *      space.c      the address space: what is reserved and committed
  *      system.c     system.h, wait.h, the fence and the C library, as the explorer sees them
  *      trace.c      a run told step by step
  *      main.c       the program
@@ -73,8 +74,22 @@ void plain_begin_run(void);
 void plain_end_run(void);
 void plain_access(const void *address, size_t size, bool write, void *caller);
 void plain_check_atomic(const void *address, size_t size, bool write);
-const char *plain_left_over(void); /* NULL: nothing */
-/* The address space. */
+void plain_taken_away(const void *address, size_t size); /* by the system: as if written */
+const char *plain_left_over(void);                       /* NULL: nothing */
+
+/* ---- space.c ---- */
+
+#define SPACE ((char *)0x200000000000)
+#define SPACE_SIZE ((size_t)256 << 30)
+#define SPACE_OBJECTS (SPACE + ((size_t)240 << 30)) /* plain.c's */
+
+void space_start(void); /* once */
+void space_begin_run(void);
+void space_end_run(void);
+bool space_contains(const void *address);
+bool space_is_empty(void);                          /* nothing is reserved */
+void space_check(const char *address, size_t size); /* fails the run unless it may be used */
+void space_make_zero(char *begin, size_t size);
 void *space_reserve(size_t size);
 bool space_is_reserved(const void *address, size_t size);
 void space_release(void *address, size_t size);
@@ -167,6 +182,7 @@ struct engine {
     struct view heavy;      /* what heavy fences pass on to light ones */
     struct heap *heap;      /* memory.c's */
     struct plain *plain;    /* plain.c's */
+    struct space *space;    /* space.c's */
     uint32_t locations;
     bool fame_grew; /* an atomic turned out to be shared: runs before may have skipped choices */
 

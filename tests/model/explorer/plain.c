@@ -1,5 +1,5 @@
 /*
- * plain.c - plain memory, and the address space.
+ * plain.c - plain memory: races, and what is freed or poisoned.
  *
  * Every plain access of the library and of the scenarios calls a function here, because both are compiled
  * with the compiler's -fsanitize=thread and these are the functions it calls; its run-time library is not
@@ -9,28 +9,18 @@
  * plain read, plain write, atomic read and atomic write. A plain write races with all four, a plain read with
  * either write. Cells of 8 bytes keep them; a mask says which bytes a thread has touched at all.
  *
- *      256 GiB of address space:   | reservations ... ->            | objects of explore_alloc ... -> |
- *
- * Nothing is handed out twice in a run, so who uses what was released or freed is caught. The memory is real,
- * readable and writable throughout; what is committed is a list.
+ * Objects of explore_alloc lie behind the reservations of space.c. Nothing is handed out twice in a run, so who
+ * uses what was freed is caught.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "engine.h"
 
-#define SPACE ((char *)0x200000000000)
-#define SPACE_SIZE ((size_t)256 << 30)
-#define OBJECTS (SPACE + ((size_t)240 << 30))
 #define OBJECT_GAP 64
 #define CELLS 65536u
-#define MOST_RANGES 512
 #define MOST_OBJECTS 512
 
 enum kind { PLAIN_READ, PLAIN_WRITE, ATOMIC_READ, ATOMIC_WRITE, KINDS };
@@ -44,19 +34,11 @@ struct cell {
     uint32_t ticks[KINDS][64]; /* when last, by the same numbers; not set where the bit is not */
 };
 
-struct range {
-    char *begin, *end;
-};
-
-struct ranges {
-    unsigned count;
-    struct range of[MOST_RANGES];
-};
-
 struct plain {
-    struct ranges reserved, committed;
-    char *next, *next_object;
-    struct range objects[MOST_OBJECTS]; /* not freed */
+    char *next_object;
+    struct object {
+        char *begin, *end;
+    } objects[MOST_OBJECTS]; /* not freed */
     unsigned object_count;
     uint32_t run;
     struct cell cells[CELLS];
@@ -69,133 +51,27 @@ extern char __data_start[], _end[];
 void plain_start(void)
 {
     plain = calloc(1, sizeof *plain);
-    void *space = mmap(SPACE, SPACE_SIZE, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-    if (plain == NULL || space != SPACE) {
-        perror("explorer: no address space");
-        exit(2);
-    }
+    if (plain == NULL)
+        abort();
 }
 
 void plain_begin_run(void)
 {
     plain->run++;
-    plain->reserved.count = plain->committed.count = 0;
-    plain->next = SPACE;
-    plain->next_object = OBJECTS;
+    plain->next_object = SPACE_OBJECTS;
     plain->object_count = 0;
-}
-
-static void make_zero(char *begin, size_t size)
-{
-    if (size < (1u << 20) || madvise(begin, size, MADV_DONTNEED) != 0)
-        memset(begin, 0, size);
 }
 
 void plain_end_run(void)
 {
-    for (unsigned i = 0; i < plain->committed.count; i++)
-        make_zero(plain->committed.of[i].begin,
-                  (size_t)(plain->committed.of[i].end - plain->committed.of[i].begin));
-    make_zero(OBJECTS, (size_t)(plain->next_object - OBJECTS));
-}
-
-/* ---- ranges ---- */
-
-static void add_range(struct ranges *ranges, char *begin, char *end)
-{
-    for (unsigned i = 0; i < ranges->count; i++) { /* joins those it touches */
-        struct range *other = &ranges->of[i];
-        if (other->begin <= end && begin <= other->end) {
-            begin = other->begin < begin ? other->begin : begin;
-            end = other->end > end ? other->end : end;
-            *other = ranges->of[--ranges->count];
-            i = (unsigned)-1;
-        }
-    }
-    if (ranges->count == MOST_RANGES)
-        explore_fail("the explorer has no room for more mappings");
-    ranges->of[ranges->count++] = (struct range){begin, end};
-}
-
-static void remove_range(struct ranges *ranges, char *begin, char *end)
-{
-    for (unsigned i = 0; i < ranges->count; i++) {
-        struct range whole = ranges->of[i];
-        if (whole.end <= begin || end <= whole.begin)
-            continue;
-        ranges->of[i--] = ranges->of[--ranges->count];
-        if (whole.begin < begin)
-            ranges->of[ranges->count++] = (struct range){whole.begin, begin};
-        if (end < whole.end)
-            ranges->of[ranges->count++] = (struct range){end, whole.end};
-        if (ranges->count > MOST_RANGES - 2)
-            explore_fail("the explorer has no room for more mappings");
-        i = (unsigned)-1;
-    }
-}
-
-static bool is_within(const struct ranges *ranges, const char *begin, const char *end)
-{
-    for (unsigned i = 0; i < ranges->count; i++) {
-        if (ranges->of[i].begin <= begin && end <= ranges->of[i].end)
-            return true;
-    }
-    return false;
-}
-
-/* ---- the address space ---- */
-
-void *space_reserve(size_t size)
-{
-    if (size > (size_t)(OBJECTS - plain->next))
-        return NULL;
-    char *begin = plain->next;
-    plain->next += (size + 0x10ffff) & ~(size_t)0xffff; /* with a gap */
-    add_range(&plain->reserved, begin, begin + size);
-    return begin;
-}
-
-bool space_is_reserved(const void *address, size_t size)
-{
-    return is_within(&plain->reserved, address, (const char *)address + size);
-}
-
-void space_commit(void *address, size_t size)
-{
-    add_range(&plain->committed, address, (char *)address + size);
-}
-
-void space_decommit(void *address, size_t size)
-{
-    char *begin = address, *end = begin + size;
-    memory_forget(address, size);
-    for (unsigned i = 0; i < plain->committed.count; i++) {
-        struct range *range = &plain->committed.of[i];
-        char *from = range->begin > begin ? range->begin : begin;
-        char *to = range->end < end ? range->end : end;
-        if (from < to)
-            make_zero(from, (size_t)(to - from));
-    }
-    remove_range(&plain->committed, begin, end);
-}
-
-void space_release(void *address, size_t size)
-{
-    space_decommit(address, size);
-    remove_range(&plain->reserved, address, (char *)address + size);
+    space_make_zero(SPACE_OBJECTS, (size_t)(plain->next_object - SPACE_OBJECTS));
 }
 
 /* ---- cells ---- */
 
-static bool is_space(const void *address)
-{
-    return (size_t)((const char *)address - SPACE) < SPACE_SIZE;
-}
-
 static bool is_followed(const void *address)
 {
-    return is_space(address) ||
+    return space_contains(address) ||
            ((const char *)address >= __data_start && (const char *)address < _end);
 }
 
@@ -216,11 +92,23 @@ static struct cell *cell_at(uintptr_t address)
     explore_fail("the explorer has no room for more memory in one run");
 }
 
+static bool is_in_object(const char *address, size_t size)
+{
+    for (unsigned i = 0; i < plain->object_count; i++) {
+        if (plain->objects[i].begin <= address && address + size <= plain->objects[i].end)
+            return true;
+    }
+    return false;
+}
+
 static void check_there(const void *address, size_t size)
 {
-    if (is_space(address) && (const char *)address < OBJECTS &&
-        !is_within(&plain->committed, address, (const char *)address + size))
-        explore_fail("use of memory that is not committed: %p", address);
+    if (!space_contains(address))
+        return;
+    if ((const char *)address < SPACE_OBJECTS)
+        space_check(address, size);
+    else if (!is_in_object(address, size) && !cell_at((uintptr_t)address & ~(uintptr_t)7)->freed)
+        explore_fail("use of memory beyond an object: %p", address);
 }
 
 #define EVERY_THREAD UINT64_C(0x0101010101010101)
@@ -302,7 +190,7 @@ static void touch_all(const void *address, size_t size, enum kind kind)
 /* In a trace: writes by the threads, and reads of what they have written. */
 static void tell(const void *address, size_t size, bool write, void *caller)
 {
-    if (!engine->tracing || !engine->running || !is_space(address))
+    if (!engine->tracing || !engine->running || !space_contains(address))
         return;
     const struct cell *cell = cell_at((uintptr_t)address & ~(uintptr_t)7);
     bool written = (cell->touched[PLAIN_WRITE] & ~UINT64_C(0xff)) != 0;
@@ -325,6 +213,17 @@ void plain_check_atomic(const void *address, size_t size, bool write)
         return;
     check_there(address, size);
     touch_all(address, size, write ? ATOMIC_WRITE : ATOMIC_READ);
+}
+
+/* Whoever used it must be done with it; whoever gets it next begins afresh. */
+void plain_taken_away(const void *address, size_t size)
+{
+    uintptr_t begin = (uintptr_t)address, end = begin + size;
+    if (!engine->running)
+        return; /* set_up and finish have it to themselves */
+    touch_all(address, size, PLAIN_WRITE);
+    for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8)
+        memset(cell_at(at)->touched, 0, sizeof cell_at(at)->touched);
 }
 
 /* ---- for scenarios ---- */
@@ -354,14 +253,14 @@ void *explore_alloc(size_t size)
         explore_fail("the explorer has no room for more objects");
     char *object = plain->next_object;
     plain->next_object += (size + OBJECT_GAP + 15) & ~(size_t)15;
-    plain->objects[plain->object_count++] = (struct range){object, object + size};
+    plain->objects[plain->object_count++] = (struct object){object, object + size};
     return object;
 }
 
 void explore_free(void *memory)
 {
     for (unsigned i = 0; i < plain->object_count; i++) {
-        struct range object = plain->objects[i];
+        struct object object = plain->objects[i];
         if (object.begin != memory)
             continue;
         plain_access(memory, (size_t)(object.end - object.begin), true,
@@ -378,9 +277,7 @@ const char *plain_left_over(void)
 {
     if (plain->object_count != 0)
         return "leak: an object was never freed";
-    if (plain->reserved.count != 0)
-        return "leak: memory is still reserved";
-    return NULL;
+    return space_is_empty() ? NULL : "leak: memory is still reserved";
 }
 
 /* ---- what the compiler calls ---- */

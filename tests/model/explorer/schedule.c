@@ -444,6 +444,7 @@ static void begin_run(void)
     system_load_self(engine->fibres[0].self);
     memory_begin_run();
     plain_begin_run();
+    space_begin_run();
     system_begin_run();
     engine->inside = true;
 }
@@ -490,6 +491,7 @@ static void run(void)
     }
     engine->running = engine->inside = false;
     plain_end_run();
+    space_end_run();
 }
 
 /* ---- the search ---- */
@@ -700,6 +702,7 @@ void search_start(void)
         abort();
     memory_start();
     plain_start();
+    space_start();
     for (unsigned i = 0; i < THREADS; i++) {
         struct fibre *fibre = &engine->fibres[i];
         fibre->stack = malloc(STACK_SIZE);
