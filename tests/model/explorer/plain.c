@@ -348,9 +348,45 @@ void *seam_memcpy(void *to, const void *from, size_t size)
     return memcpy(to, from, size);
 }
 
+void *seam_memmove(void *to, const void *from, size_t size);
+void *seam_memmove(void *to, const void *from, size_t size)
+{
+    plain_access(from, size, false, __builtin_return_address(0));
+    plain_access(to, size, true, __builtin_return_address(0));
+    return memmove(to, from, size);
+}
+
+int seam_memcmp(const void *a, const void *b, size_t size);
+int seam_memcmp(const void *a, const void *b, size_t size)
+{
+    plain_access(a, size, false, __builtin_return_address(0));
+    plain_access(b, size, false, __builtin_return_address(0));
+    return memcmp(a, b, size);
+}
+
 void *seam_memset(void *to, int value, size_t size);
 void *seam_memset(void *to, int value, size_t size)
 {
     plain_access(to, size, true, __builtin_return_address(0));
     return memset(to, value, size);
+}
+
+/* clang's, from 15 on, for copies of structs. */
+
+void *__tsan_memcpy(void *to, const void *from, size_t size);
+void *__tsan_memcpy(void *to, const void *from, size_t size)
+{
+    return seam_memcpy(to, from, size);
+}
+
+void *__tsan_memmove(void *to, const void *from, size_t size);
+void *__tsan_memmove(void *to, const void *from, size_t size)
+{
+    return seam_memmove(to, from, size);
+}
+
+void *__tsan_memset(void *to, int value, size_t size);
+void *__tsan_memset(void *to, int value, size_t size)
+{
+    return seam_memset(to, value, size);
 }

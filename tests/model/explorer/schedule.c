@@ -525,7 +525,7 @@ static void note_outcome(struct search_result *result)
         if (strcmp(result->outcomes[i], engine->outcome) == 0)
             return;
     }
-    if (result->outcome_count < EXPLORE_MOST_OUTCOMES)
+    if (result->outcome_count <= EXPLORE_MOST_OUTCOMES)
         strcpy(result->outcomes[result->outcome_count++], engine->outcome);
 }
 

@@ -3,6 +3,8 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
+#include <string.h>
+
 #include "litmus.h"
 
 static uint64_t data;
@@ -274,6 +276,65 @@ const struct explore_scenario litmus_neighbour_later = {
     .finish = print_fine,
     .bounds = ALL_RUNS,
     .outcomes = {"fine"},
+};
+
+/* ---- copies ---- */
+
+static struct {
+    uint64_t words[5];
+} whole, copy;
+
+static void write_last_word(void)
+{
+    whole.words[4] = 1;
+    put(&y, 1);
+}
+
+static void copy_whole(void)
+{
+    if (get(&y) == 1)
+        copy = whole;
+}
+
+static void move_whole(void)
+{
+    if (get(&y) == 1)
+        memmove(&copy, &whole, sizeof whole);
+}
+
+static void compare_whole(void)
+{
+    if (get(&y) == 1)
+        r1 = memcmp(&copy, &whole, sizeof whole) == 0;
+}
+
+/* clang before 15 does not tell of the copy of a struct: there, such a race is missed. */
+#if defined(__clang_major__) && __clang_major__ < 15
+#define COPY_RACE NULL
+#else
+#define COPY_RACE "data race: a plain write by thread 1, and a plain read"
+#endif
+
+/* A copy reads every byte. */
+const struct explore_scenario litmus_copy = {
+    .name = "litmus.copy",
+    .checks = "explorer",
+    .threads = {write_last_word, copy_whole},
+    .must_fail = COPY_RACE,
+};
+
+const struct explore_scenario litmus_copy_move = {
+    .name = "litmus.copy-move",
+    .checks = "explorer",
+    .threads = {write_last_word, move_whole},
+    .must_fail = "data race: a plain write by thread 1, and a plain read",
+};
+
+const struct explore_scenario litmus_copy_compare = {
+    .name = "litmus.copy-compare",
+    .checks = "explorer",
+    .threads = {write_last_word, compare_whole},
+    .must_fail = "data race: a plain write by thread 1, and a plain read",
 };
 
 /* ---- three threads: each pair must be ordered, not just those next to each other ---- */

@@ -56,6 +56,23 @@ const struct explore_scenario textbook_wake_up = {
     .outcomes = {"fine"},
 };
 
+static void sleep_once(void)
+{
+    uint32_t value = vbuf_event_value(&event);
+    if (vbuf_u32_load_acquire(&flag) == 0)
+        vbuf_event_wait(&event, value, VBUF_NO_DEADLINE);
+    EXPLORE(vbuf_u32_load_acquire(&flag) == 1);
+}
+
+/* A wait may return early: who wakes has to look again. */
+const struct explore_scenario textbook_wakes_early = {
+    .name = "textbook.wakes-early",
+    .checks = "explorer",
+    .threads = {sleep_once, set_and_signal},
+    .bounds = {.stale = EXPLORE_NONE},
+    .must_fail = "(&flag) == 1",
+};
+
 static void signal_then_set(void)
 {
     vbuf_event_signal(&event);
