@@ -226,6 +226,10 @@ static bool has_changed(const void *context)
 void vbuf_event_wait(struct vbuf_atomic_u32 *event, uint32_t value, int64_t deadline)
 {
     step(true);
+    if (deadline == VBUF_NO_DEADLINE && choose(CHOICE_FAILURE, 2) != 0) {
+        trace(HERE, "wakes early");
+        return;
+    }
     trace(HERE, "sleeps while %p is %u", (void *)event, value);
     bool woken = block(has_changed, &(struct sleeper){event, value}, deadline != VBUF_NO_DEADLINE);
     if (!woken && deadline != VBUF_NO_DEADLINE && engine->time < deadline)
