@@ -9,3 +9,10 @@ SCENARIO(canary_lost_update)
 SCENARIO(litmus_store_buffering)
 /* cvec_push.c */
 SCENARIO(cvec_push_grow)
+/* ebr_exit.c */
+SCENARIO(ebr_exit_orphans)
+SCENARIO(ebr_exit_two_orphans)
+SCENARIO(ebr_exit_pinned)
+SCENARIO(ebr_exit_detach)
+SCENARIO(ebr_exit_number_reused)
+SCENARIO(ebr_exit_destructor)
