@@ -1,6 +1,8 @@
 /*
- * ebr_grace.c - the tag, and two steps of grace, taken apart: one thread unlinks and seals, as a container
- * with its own limbo does; others step the epoch; a reader, attached before, pins.
+ * ebr_grace.c - the tag, two steps of grace, and the fences, taken apart: one thread unlinks and seals, as a
+ * container with its own limbo does; others step the epoch; a reader pins.
+ *
+ * The reader is attached before the run begins, the others never are. So the runs are short, and may be odd.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -9,13 +11,15 @@
 #include "limbo.h"
 
 static struct ebr_domain *domain;
-static struct vbuf_atomic_pointer places[2];
+static struct vbuf_atomic_pointer places[1];
 static struct object *kept;
+static uint32_t reader;
 
 static void set_up(void)
 {
     EXPLORE(ebr_domain_create(&domain, NULL) == VBUF_OK);
     place_object(&places[0]);
+    reader = attach_a_thread(domain);
 }
 
 static void finish(void)
@@ -23,33 +27,41 @@ static void finish(void)
     if (kept != NULL)
         explore_free(kept);
     clear_and_destroy(domain, places, 1);
+    be_thread(reader);
 }
 
-static void attach_then_look(void)
+static void look_once(void)
 {
-    ebr_attach(domain);
-    explore_yield();
+    be_thread(reader);
     look_pinned(domain, &places[0]);
 }
 
-/* It never attaches. */
+/* A section without a pause. */
+static void glance(void)
+{
+    be_thread(reader);
+    ebr_pin(domain);
+    const struct object *object = vbuf_pointer_load_relaxed(&places[0]);
+    if (object != NULL)
+        EXPLORE(object->value == OBJECT_VALUE);
+    ebr_unpin(domain);
+}
+
+static void free_if_passed(struct object *object, uint64_t tag)
+{
+    if (ebr_epoch(domain) >= tag + LIMBO_GRACE)
+        explore_free(object);
+    else
+        kept = object;
+}
+
 static void remove_own_way(void)
 {
     struct object *object = unlink_object(&places[0]);
     uint64_t tag = ebr_seal_tag(domain);
-    for (unsigned i = 0; i < TRIES; i++) {
-        if (ebr_epoch(domain) >= tag + LIMBO_GRACE) {
-            explore_free(object);
-            return;
-        }
+    for (unsigned i = 0; i < TRIES && ebr_epoch(domain) < tag + LIMBO_GRACE; i++)
         explore_yield();
-    }
-    kept = object;
-}
-
-static void step_once(void)
-{
-    ebr_advance(domain, true);
+    free_if_passed(object, tag);
 }
 
 static void step_twice(void)
@@ -59,52 +71,48 @@ static void step_twice(void)
     ebr_advance(domain, true);
 }
 
-/* The same in one thread, which is not attached: who is attached is not it. */
 static void remove_and_step(void)
 {
     struct object *object = unlink_object(&places[0]);
     uint64_t tag = ebr_seal_tag(domain);
-    ebr_advance(domain, true);
-    explore_yield();
-    ebr_advance(domain, true);
-    if (ebr_epoch(domain) >= tag + LIMBO_GRACE)
-        explore_free(object);
-    else
-        kept = object;
+    step_twice();
+    free_if_passed(object, tag);
 }
 
 const struct explore_scenario ebr_grace_steps = {
     .name = "ebr.grace-steps",
     .checks = "E1",
     .set_up = set_up,
-    .threads = {attach_then_look, remove_own_way, step_twice},
+    .threads = {look_once, remove_own_way, step_twice},
     .finish = finish,
-    .bounds = {.together = 2},
+    .bounds = {.together = 3, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };
 
-const struct explore_scenario ebr_grace_steps_full_fence = {
-    .name = "ebr.grace-steps-full-fence",
+const struct explore_scenario ebr_grace_full_fence = {
+    .name = "ebr.grace-full-fence",
     .checks = "E1 E2",
     .set_up = set_up,
-    .threads = {attach_then_look, remove_own_way, step_twice},
+    .threads = {look_once, remove_own_way, step_twice},
     .finish = finish,
-    .bounds = {.together = 2},
+    .bounds = {.together = 3, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
     .full_fence = true,
 };
 
-const struct explore_scenario ebr_grace_two_step = {
-    .name = "ebr.grace-two-step",
-    .checks = "E1",
-    .set_up = set_up,
-    .threads = {attach_then_look, remove_own_way, step_once, step_once},
-    .finish = finish,
-    .bounds = {.together = 4, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
-};
-
+/* All by one thread, which is not attached: who is attached is not it. */
 const struct explore_scenario ebr_grace_unattached = {
     .name = "ebr.grace-unattached",
     .checks = "E1",
     .set_up = set_up,
-    .threads = {attach_then_look, remove_and_step},
+    .threads = {look_once, remove_and_step},
     .finish = finish,
+    .bounds = {.together = 4},
+};
+
+const struct explore_scenario ebr_grace_glance = {
+    .name = "ebr.grace-glance",
+    .checks = "E1",
+    .set_up = set_up,
+    .threads = {glance, remove_own_way, step_twice},
+    .finish = finish,
+    .bounds = {.together = 4, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };

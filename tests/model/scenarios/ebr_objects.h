@@ -68,6 +68,24 @@ static inline void unlink_and_retire(struct ebr_domain *domain, struct vbuf_atom
     ebr_retire(domain, &unlink_object(place)->entry, free_object);
 }
 
+/*
+ * For set_up: a number with a record of the domain, for a thread to be, by be_thread, from its first step on.
+ * So that how it got there is no part of the run; nor is its end.
+ */
+static inline uint32_t attach_a_thread(struct ebr_domain *domain)
+{
+    vbuf_self_.id = 0;
+    EXPLORE(ebr_attach(domain) == VBUF_OK);
+    uint32_t number = vbuf_self_.id;
+    vbuf_self_.id = 0;
+    return number;
+}
+
+static inline void be_thread(uint32_t number)
+{
+    vbuf_self_.id = number;
+}
+
 /* For finish: what no thread has removed is freed, then the domain is destroyed. */
 static inline void clear_and_destroy(struct ebr_domain *domain, struct vbuf_atomic_pointer *places,
                                      unsigned count)

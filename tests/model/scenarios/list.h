@@ -34,9 +34,9 @@ SCENARIO(ebr_exit_number_reused)
 SCENARIO(ebr_exit_destructor)
 /* ebr_grace.c */
 SCENARIO(ebr_grace_steps)
-SCENARIO(ebr_grace_steps_full_fence)
-SCENARIO(ebr_grace_two_step)
+SCENARIO(ebr_grace_full_fence)
 SCENARIO(ebr_grace_unattached)
+SCENARIO(ebr_grace_glance)
 /* ebr_nested.c */
 SCENARIO(ebr_nested_pins)
 SCENARIO(ebr_nested_repin)
@@ -57,6 +57,11 @@ SCENARIO(ebr_shared_refused)
 /* ebr_stats.c */
 SCENARIO(ebr_stats_churn)
 SCENARIO(ebr_stats_shared)
+/* ebr_steps.c */
+SCENARIO(ebr_steps_two)
+SCENARIO(ebr_steps_barriers_fail)
+SCENARIO(ebr_steps_full_fence)
+SCENARIO(ebr_steps_shared)
 /* ebr_synchronize.c */
 SCENARIO(ebr_synchronize_free)
 SCENARIO(ebr_synchronize_retired)
