@@ -1,58 +1,50 @@
 /*
  * ebr_alone.c - registration against a scan that believes itself alone, and issues no barrier.
  *
+ * The remover is attached before the run. The reader has a number, but attaches in the run: so it is its
+ * registration alone that tells it what the remover did before.
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#include "ebr_internal.h"
 #include "ebr_objects.h"
 
 static struct ebr_domain *domain;
 static struct vbuf_atomic_pointer places[1];
+static uint32_t reader, remover;
 
 static void set_up(void)
 {
     EXPLORE(ebr_domain_create(&domain, NULL) == VBUF_OK);
     place_object(&places[0]);
+    remover = attach_a_thread(domain);
+    reader = attach_a_thread(domain);
+    be_thread(reader);
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
 }
 
 static void finish(void)
 {
     clear_and_destroy(domain, places, 1);
+    be_thread(reader);
 }
 
 static void look_once(void)
 {
+    be_thread(reader);
     look_pinned(domain, &places[0]);
 }
 
-static void look_attached(void)
-{
-    ebr_attach(domain);
-    explore_yield();
-    look_pinned(domain, &places[0]);
-}
-
-/* Comes, looks and goes, so that who comes after its going may be alone without knowing what it did. */
+/* Comes, looks and goes: who comes after its going may be alone, and must have what it did before it. */
 static void look_and_leave(void)
 {
+    be_thread(reader);
     look_pinned(domain, &places[0]);
-    ebr_detach(domain);
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
 }
 
-static void remove_attached(void)
+static void remove_and_collect(void)
 {
-    unlink_and_retire(domain, &places[0]);
-    ebr_advance(domain, true);
-    explore_yield();
-    ebr_collect(domain);
-    ebr_collect(domain);
-}
-
-/* Attached before the other thread has a number: what that does reaches it by `registered` alone. */
-static void attach_then_remove(void)
-{
-    ebr_attach(domain);
-    explore_yield();
+    be_thread(remover);
     unlink_and_retire(domain, &places[0]);
     ebr_collect(domain);
 }
@@ -61,7 +53,7 @@ const struct explore_scenario ebr_alone_first_pin = {
     .name = "ebr.alone-first-pin",
     .checks = "E1",
     .set_up = set_up,
-    .threads = {look_once, remove_attached},
+    .threads = {look_once, remove_and_collect},
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };
@@ -70,15 +62,42 @@ const struct explore_scenario ebr_alone_again = {
     .name = "ebr.alone-again",
     .checks = "E1",
     .set_up = set_up,
-    .threads = {look_and_leave, attach_then_remove},
+    .threads = {look_and_leave, remove_and_collect},
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };
 
-const struct explore_scenario ebr_alone_not = {
-    .name = "ebr.alone-not",
+/* ---- the same with all that belongs to a thread's first steps: numbers, the key, memory ---- */
+
+static void set_up_new(void)
+{
+    EXPLORE(ebr_domain_create(&domain, NULL) == VBUF_OK);
+    place_object(&places[0]);
+}
+
+static void finish_new(void)
+{
+    clear_and_destroy(domain, places, 1);
+}
+
+static void come_and_look(void)
+{
+    look_pinned(domain, &places[0]);
+}
+
+static void come_and_remove(void)
+{
+    ebr_attach(domain);
+    explore_yield();
+    unlink_and_retire(domain, &places[0]);
+    ebr_collect(domain);
+}
+
+const struct explore_scenario ebr_alone_new = {
+    .name = "ebr.alone-new",
     .checks = "E1",
-    .set_up = set_up,
-    .threads = {look_attached, attach_then_remove},
-    .finish = finish,
+    .set_up = set_up_new,
+    .threads = {come_and_look, come_and_remove},
+    .finish = finish_new,
+    .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };

@@ -12,7 +12,7 @@ SCENARIO(cvec_push_grow)
 /* ebr_alone.c */
 SCENARIO(ebr_alone_first_pin)
 SCENARIO(ebr_alone_again)
-SCENARIO(ebr_alone_not)
+SCENARIO(ebr_alone_new)
 /* ebr_batch.c */
 SCENARIO(ebr_batch_fill)
 SCENARIO(ebr_batch_shared)
