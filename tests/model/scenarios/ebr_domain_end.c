@@ -164,5 +164,5 @@ const struct explore_scenario ebr_domain_list = {
     .set_up = set_up,
     .threads = {come_and_go, come_and_go, attach_and_end},
     .finish = finish_first,
-    .bounds = {.together = 2},
+    .bounds = {.together = 1},
 };

@@ -81,7 +81,7 @@ const struct explore_scenario ebr_exit_orphans = {
     .set_up = set_up,
     .threads = {look_at_first, remove_and_end, collect},
     .finish = finish,
-    .bounds = {.together = 2},
+    .bounds = {.together = 1},
 };
 
 const struct explore_scenario ebr_exit_two_orphans = {
@@ -90,7 +90,7 @@ const struct explore_scenario ebr_exit_two_orphans = {
     .set_up = set_up,
     .threads = {remove_both_and_end, collect, collect},
     .finish = finish,
-    .bounds = {.together = 2},
+    .bounds = {.together = 1},
 };
 
 const struct explore_scenario ebr_exit_pinned = {
@@ -129,6 +129,7 @@ static pthread_key_t key;
 static void retire_late(void *unused)
 {
     (void)unused;
+    EXPLORE(vbuf_self_.reclaiming == 0);
     ebr_unpin(domain);
     unlink_and_retire(domain, &places[0]);
 }
@@ -146,6 +147,7 @@ static void end_with_destructor(void)
     ebr_pin(domain);
     if (pthread_setspecific(key, &key) != 0)
         ebr_unpin(domain);
+    vbuf_self_.reclaiming = vbuf_self_.id != 0; /* as if it ended in a reclaim function */
 }
 
 const struct explore_scenario ebr_exit_destructor = {
@@ -154,4 +156,5 @@ const struct explore_scenario ebr_exit_destructor = {
     .set_up = set_up_destructor,
     .threads = {end_with_destructor, collect},
     .finish = finish,
+    .bounds = {.together = 2},
 };

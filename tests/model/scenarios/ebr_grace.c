@@ -114,5 +114,5 @@ const struct explore_scenario ebr_grace_glance = {
     .set_up = set_up,
     .threads = {glance, remove_own_way, step_twice},
     .finish = finish,
-    .bounds = {.together = 4, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
+    .bounds = {.together = 3, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };

@@ -102,5 +102,5 @@ const struct explore_scenario ebr_pin_two_removers = {
     .set_up = set_up,
     .threads = {look_at_two, remove_first, remove_second_pinned},
     .finish = finish,
-    .bounds = {.together = 2},
+    .bounds = {.together = 1},
 };

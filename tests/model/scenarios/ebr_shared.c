@@ -2,7 +2,8 @@
  * ebr_shared.c - threads without a record: pins through the shared word, orphans, and record 0, which they
  * share by a try-lock.
  *
- * set_up takes number 1 and keeps it, so with max_threads 1 no other thread has a record.
+ * set_up takes number 1 and keeps it, so with max_threads 1 no other thread has a record. Where taking a number
+ * would tell one thread of the other, they have theirs before the run.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -38,6 +39,7 @@ static void finish(void)
 
 static void look_nested(void)
 {
+    be_thread(2);
     EXPLORE(ebr_attach(domain) == VBUF_FULL);
     ebr_pin(domain);
     ebr_pin(domain);
@@ -46,6 +48,13 @@ static void look_nested(void)
     look(&places[0]);
     ebr_unpin(domain);
     EXPLORE(ebr_detach(domain) == VBUF_OK);
+}
+
+static void remove_known(void)
+{
+    be_thread(3);
+    unlink_and_retire(domain, &places[0]);
+    ebr_collect(domain);
 }
 
 static void look_at_first(void)
@@ -69,7 +78,7 @@ const struct explore_scenario ebr_shared_pin = {
     .name = "ebr.shared-pin",
     .checks = "E1",
     .set_up = set_up,
-    .threads = {look_nested, remove_first},
+    .threads = {look_nested, remove_known},
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE},
 };
@@ -123,5 +132,5 @@ const struct explore_scenario ebr_shared_refused = {
     .set_up = set_up_plain,
     .threads = {look_refused, remove_first},
     .finish = finish,
-    .bounds = {.preemptions = 1, .failures = 2},
+    .bounds = {.preemptions = 1, .failures = 2, .together = 2},
 };

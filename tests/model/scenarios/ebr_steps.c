@@ -71,6 +71,13 @@ static void look_once(void)
     look_pinned(domain, &places[0]);
 }
 
+static void wait_and_free(void)
+{
+    struct object *object = unlink_object(&places[0]);
+    EXPLORE(ebr_synchronize(domain) == VBUF_OK);
+    explore_free(object);
+}
+
 const struct explore_scenario ebr_steps_two = {
     .name = "ebr.steps-two",
     .checks = "E1",
@@ -107,4 +114,13 @@ const struct explore_scenario ebr_steps_shared = {
     .threads = {unlink_and_seal, end_step, step_and_free, look_once},
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
+};
+
+const struct explore_scenario ebr_steps_synchronize = {
+    .name = "ebr.steps-synchronize",
+    .checks = "E1",
+    .set_up = set_up,
+    .threads = {end_step, wait_and_free, look_once},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE, .together = 2},
 };

@@ -18,8 +18,12 @@ SCENARIO(ebr_batch_fill)
 SCENARIO(ebr_batch_shared)
 SCENARIO(ebr_batch_reclaim_retires)
 SCENARIO(ebr_batch_reclaim_shared)
-SCENARIO(ebr_batch_alone)
-SCENARIO(ebr_batch_alone_shared)
+/* ebr_collect.c */
+SCENARIO(ebr_collect_idle)
+SCENARIO(ebr_collect_left)
+SCENARIO(ebr_collect_alone)
+SCENARIO(ebr_collect_nobody)
+SCENARIO(ebr_collect_held)
 /* ebr_domain_end.c */
 SCENARIO(ebr_domain_exit)
 SCENARIO(ebr_domain_pending)
@@ -57,11 +61,13 @@ SCENARIO(ebr_shared_refused)
 /* ebr_stats.c */
 SCENARIO(ebr_stats_churn)
 SCENARIO(ebr_stats_shared)
+SCENARIO(ebr_stats_new)
 /* ebr_steps.c */
 SCENARIO(ebr_steps_two)
 SCENARIO(ebr_steps_barriers_fail)
 SCENARIO(ebr_steps_full_fence)
 SCENARIO(ebr_steps_shared)
+SCENARIO(ebr_steps_synchronize)
 /* ebr_synchronize.c */
 SCENARIO(ebr_synchronize_free)
 SCENARIO(ebr_synchronize_retired)
