@@ -32,8 +32,8 @@ static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
 
 static enum vbuf_status commit_record(struct ebr_domain *domain, uint32_t number)
 {
-    /* Relaxed: a stale figure only makes us commit again. */
-    if (number < vbuf_u32_load_relaxed(&domain->head.record_limit))
+    /* Acquire pairs with the max below: the record, zeros as yet, is ours to write. */
+    if (number < vbuf_u32_load_acquire(&domain->head.record_limit))
         return VBUF_OK;
     size_t end = vmem_align_up(((size_t)number + 1) * EBR_RECORD_STRIDE_, vmem_page_size());
     enum vbuf_status status = vbuf_commit(&domain->memory, domain->records_offset, end);

@@ -204,7 +204,7 @@ void plain_access(const void *address, size_t size, bool write, void *caller)
         return;
     tell(address, size, write, caller);
     check_there(address, size);
-    if (space_contains(address) && (const char *)address < SPACE_OBJECTS)
+    if (write && space_contains(address) && (const char *)address < SPACE_OBJECTS)
         space_check_known(address, size);
     touch_all(address, size, write ? PLAIN_WRITE : PLAIN_READ);
 }

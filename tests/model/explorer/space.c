@@ -7,9 +7,8 @@
  * readable and writable throughout; what is committed is a list.
  *
  * A commit is there for all threads at once, told or not: a processor that comes too early takes a fault, and the
- * system, which knows of the commit by then, lets it try again. But what a plain access finds there is another matter: a
- * commit is like a plain write of zeros, and some thread's must happen before every plain access. (Atomic ones need
- * none: a load may return the zero.) Giving back must come after every use.
+ * system, which knows of the commit by then, lets it try again, and it reads zeros. But a commit is like a write of
+ * zeros: some thread's must happen before every plain write. Giving back must come after every use.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -195,7 +194,7 @@ void space_check_known(const char *address, size_t size)
     for (uintptr_t at = (uintptr_t)address & ~(uintptr_t)(COMMIT_UNIT - 1); at < end;
          at += COMMIT_UNIT) {
         if (!is_known(at))
-            explore_fail("data race: a commit, and a plain access, of %p", (const void *)address);
+            explore_fail("data race: a commit, and a plain write, of %p", (const void *)address);
     }
 }
 

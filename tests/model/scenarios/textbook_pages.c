@@ -116,6 +116,22 @@ const struct explore_scenario textbook_commit_send_relaxed = {
     .outcomes = {"0", "1"},
 };
 
+static void receive_write(void)
+{
+    if (vbuf_u32_load_acquire(&flag) == 1)
+        *word(0) = 1;
+}
+
+/* But zeros that come after a write would be another matter: who writes must know of the commit. */
+const struct explore_scenario textbook_commit_write_relaxed = {
+    .name = "textbook.commit-write-relaxed",
+    .checks = "explorer",
+    .set_up = reserve,
+    .threads = {commit_send_relaxed, receive_write},
+    .finish = release,
+    .must_fail = "data race: a commit, and a plain write",
+};
+
 static void read_unasked(void)
 {
     seen = *word(0) + 1;
