@@ -8,6 +8,8 @@
  * Races are found by clocks, as in C. Flanagan, S. Freund, "FastTrack" (2009), on cells of 8 bytes with a mask
  * of the bytes concerned: the last write, and each thread's last read. (Of two writes to different bytes
  * of a cell only the later is remembered.) An atomic access counts as a read: it races with a plain write.
+ * A commit is like a plain write of zeros, for plain accesses: one of the threads' must happen before each. (Atomic ones
+ * need none, the system takes care of them; only the memory must be there.)
  *
  *      256 GiB of address space:   | reservations ... ->            | objects of explore_alloc ... -> |
  *
@@ -32,6 +34,8 @@
 #define CELLS 65536u
 #define MOST_RANGES 512
 #define MOST_OBJECTS 512
+#define COMMIT_UNIT 256u
+#define COMMITS 4096u
 
 struct cell {
     uintptr_t address;
@@ -53,6 +57,13 @@ struct ranges {
     struct range of[MOST_RANGES];
 };
 
+/* When each thread committed a part of the address space; none did if it was there before they started. */
+struct commit {
+    uintptr_t address;
+    uint32_t run;
+    uint32_t ticks[THREADS];
+};
+
 struct plain {
     struct ranges reserved, committed;
     char *next, *next_object;
@@ -60,6 +71,7 @@ struct plain {
     unsigned object_count;
     uint32_t run;
     struct cell cells[CELLS];
+    struct commit commits[COMMITS];
 };
 
 #define plain (engine->plain)
@@ -144,6 +156,69 @@ static bool is_within(const struct ranges *ranges, const char *begin, const char
     return false;
 }
 
+/* ---- who committed what ---- */
+
+/* The entry of a part, or the free one where it would be. */
+static struct commit *commit_at(uintptr_t address)
+{
+    uint32_t i = (uint32_t)((address * UINT64_C(0x9E3779B97F4A7C15)) >> 40) % COMMITS;
+    for (uint32_t tries = 0; tries < COMMITS; tries++, i = (i + 1) % COMMITS) {
+        struct commit *commit = &plain->commits[i];
+        if (commit->run != plain->run || commit->address == address)
+            return commit;
+    }
+    explore_fail("the explorer has no room for more commits in one run");
+}
+
+/* Of a part that is there already it counts too: the system orders the calls. */
+static void note_commit(char *begin, char *end)
+{
+    for (char *at = begin; engine->running && at < end; at += COMMIT_UNIT) {
+        struct commit *commit = commit_at((uintptr_t)at);
+        if (commit->run != plain->run) {
+            if (is_within(&plain->committed, at, at + 1))
+                continue;
+            *commit = (struct commit){.address = (uintptr_t)at, .run = plain->run};
+        }
+        uint32_t *tick = &commit->ticks[engine->current];
+        *tick = *tick != 0 ? *tick : memory_tick();
+    }
+}
+
+/* Whether a commit of the part happens before what the current thread does. */
+static bool is_known(uintptr_t address)
+{
+    const struct commit *commit = commit_at(address);
+    bool any = false;
+    for (unsigned i = 0; i < THREADS && commit->run == plain->run; i++) {
+        if (commit->ticks[i] == 0)
+            continue;
+        if (memory_happens_before(i, commit->ticks[i]))
+            return true;
+        any = true;
+    }
+    return !any;
+}
+
+static void check_known(const void *address, size_t size)
+{
+    uintptr_t end = (uintptr_t)address + size;
+    for (uintptr_t at = (uintptr_t)address & ~(uintptr_t)(COMMIT_UNIT - 1); at < end;
+         at += COMMIT_UNIT) {
+        if (!is_known(at))
+            explore_fail("data race: a commit, and a plain access, of %p", address);
+    }
+}
+
+static void forget_commits(const char *begin, const char *end)
+{
+    for (uint32_t i = 0; engine->running && i < COMMITS; i++) {
+        struct commit *commit = &plain->commits[i];
+        if ((uintptr_t)begin <= commit->address && commit->address < (uintptr_t)end)
+            memset(commit->ticks, 0, sizeof commit->ticks);
+    }
+}
+
 /* ---- the address space ---- */
 
 void *space_reserve(size_t size)
@@ -163,6 +238,7 @@ bool space_is_reserved(const void *address, size_t size)
 
 void space_commit(void *address, size_t size)
 {
+    note_commit(address, (char *)address + size);
     add_range(&plain->committed, address, (char *)address + size);
 }
 
@@ -170,6 +246,7 @@ void space_decommit(void *address, size_t size)
 {
     char *begin = address, *end = begin + size;
     memory_forget(address, size);
+    forget_commits(begin, end);
     for (unsigned i = 0; i < plain->committed.count; i++) {
         struct range *range = &plain->committed.of[i];
         char *from = range->begin > begin ? range->begin : begin;
@@ -275,6 +352,8 @@ void plain_access(const void *address, size_t size, bool write, void *caller)
         return;
     tell(address, size, write, caller);
     check_there(address, size);
+    if (is_space(address) && (const char *)address < OBJECTS)
+        check_known(address, size);
     uintptr_t begin = (uintptr_t)address, end = begin + size;
     for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8) {
         struct cell *cell = cell_at(at);
