@@ -104,16 +104,22 @@ const struct explore_scenario cvec_reserve_both = {
 
 /* ---- exact sizes ---- */
 
-static void reserve_exactly_three(void)
+static void set_up_four(void)
 {
-    reserve_and_check(3, true);
+    set_up();
+    EXPLORE(cvec_reserve(vector, 4) == VBUF_OK);
+}
+
+static void reserve_exactly_five(void)
+{
+    reserve_and_check(5, true);
 }
 
 static void finish_exact(void)
 {
     struct cvec_report report;
     EXPLORE(cvec_stats(vector, &report) == VBUF_OK);
-    EXPLORE(report.capacity == 4 && report.growths == 1);
+    EXPLORE(report.capacity == 6 && report.growths == 2);
     check_quiet(vector, 0);
     end();
 }
@@ -121,8 +127,8 @@ static void finish_exact(void)
 const struct explore_scenario cvec_reserve_exact_both = {
     .name = "cvec.reserve-exact",
     .checks = "growth",
-    .set_up = set_up,
-    .threads = {reserve_exactly_three, reserve_exactly_three},
+    .set_up = set_up_four,
+    .threads = {reserve_exactly_five, reserve_exactly_five},
     .finish = finish_exact,
     .bounds = {.failures = EXPLORE_NONE},
 };

@@ -60,6 +60,7 @@ static void read_cells(void)
 {
     for (size_t i = 0; i < 3; i++) {
         struct cell *cell = cells_get(&cells, i);
+        EXPLORE(cell == NULL || cell->unused[0] == 0); /* nobody writes to it, claimed or not */
         if (cell != NULL && vbuf_u64_load_acquire(&cell->ready))
             EXPLORE(cell->value == 7);
     }

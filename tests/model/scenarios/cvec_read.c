@@ -13,13 +13,15 @@ static struct vbuf_atomic_u64 told;
 
 static void set_up(void)
 {
-    vector = create_vector(sizeof(struct element), 64, 4);
+    vector = create_vector(sizeof(struct element), 1024, 4);
 }
 
 static void push_one(void)
 {
+    struct elements typed = {vector};
+    struct element element = {.thread = explore_self(), .number = 5};
     size_t index;
-    EXPLORE(push_number(vector, 5, &index) == VBUF_OK);
+    EXPLORE(elements_push(&typed, element, &index) == VBUF_OK);
     check_element(vector, index, explore_self(), 5);
 }
 
@@ -60,7 +62,7 @@ static void get_each(void)
         EXPLORE(found != NULL || !were_there[i]);
         EXPLORE(found == NULL || found->number == 5);
     }
-    EXPLORE(cvec_get(vector, 1000) == NULL);
+    EXPLORE(cvec_get(vector, 512) == NULL);
 }
 
 const struct explore_scenario cvec_get_pushed = {
