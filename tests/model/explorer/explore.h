@@ -98,6 +98,9 @@ void explore_write(void *memory, size_t size);
 /* The clock goes forward. */
 void explore_sleep(int64_t nanoseconds);
 
+/* Bytes of reserved memory that are committed. */
+size_t explore_committed(void);
+
 /* How many heavy fences there were so far. */
 unsigned explore_heavy_fences(void);
 

@@ -263,6 +263,14 @@ void space_release(void *address, size_t size)
     remove_range(&plain->reserved, address, (char *)address + size);
 }
 
+size_t explore_committed(void)
+{
+    size_t sum = 0;
+    for (unsigned i = 0; i < plain->committed.count; i++)
+        sum += (size_t)(plain->committed.of[i].end - plain->committed.of[i].begin);
+    return sum;
+}
+
 /* ---- cells ---- */
 
 static bool is_space(const void *address)

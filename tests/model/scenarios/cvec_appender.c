@@ -10,6 +10,7 @@
 
 static struct cvec *vector;
 static size_t taken, pushed, discarded;
+static bool alone;
 
 static void count_destroyed(void *context, void *element)
 {
@@ -35,6 +36,8 @@ static void append_with_block(size_t block, unsigned count)
         EXPLORE(status == VBUF_OK || status == VBUF_NOMEM);
         taken += status == VBUF_OK;
         EXPLORE(appender.count <= appender.block);
+        if (alone && appender.count == appender.block) /* it was refused */
+            EXPLORE(cvec_claimed(vector) == cvec_capacity(vector));
     }
     while (cvec_appender_destroy(&appender) != VBUF_OK)
         EXPLORE(appender.count != 0); /* kept, for another try */
@@ -48,6 +51,7 @@ static void append_by_twos(void)
 
 static void append_by_ones(void)
 {
+    alone = true;
     append_with_block(1, 3);
 }
 
@@ -86,7 +90,7 @@ const struct explore_scenario cvec_append_ones = {
     .name = "cvec.appender-one",
     .checks = "C5",
     .set_up = set_up,
-    .threads = {append_by_ones, push_one},
+    .threads = {append_by_ones},
     .finish = finish,
     .bounds = {.failures = 2, .stale = 1},
 };

@@ -119,11 +119,6 @@ static void wait_for_one(void)
     waited[explore_self()] = cvec_wait(vector, 1, -1);
 }
 
-static void wait_for_two(void)
-{
-    waited[explore_self()] = cvec_wait(vector, 2, -1);
-}
-
 /* Looks only; twice. */
 static void poll_for_two(void)
 {
@@ -145,22 +140,6 @@ const struct explore_scenario cvec_close_wait = {
     .set_up = set_up,
     .threads = {close_once, push_one, wait_for_one},
     .finish = finish_waiters,
-};
-
-static void finish_two(void)
-{
-    size_t count = done[1] + done[2];
-    EXPLORE(waited[3] == (count >= 2 ? VBUF_OK : VBUF_CLOSED));
-    finish();
-}
-
-const struct explore_scenario cvec_close_wait_longer = {
-    .name = "cvec.close-wait-longer",
-    .checks = "close wait",
-    .set_up = set_up,
-    .threads = {close_once, push_two, wait_for_two},
-    .finish = finish_two,
-    .bounds = {.stale = 1},
 };
 
 static void finish_poll(void)

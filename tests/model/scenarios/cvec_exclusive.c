@@ -66,6 +66,22 @@ static void check_empty(void)
         EXPLORE(cvec_get(vector, i) == NULL);
 }
 
+/* One element stays where it is, with its page; it grows again from there. */
+static void shrink_around_one(void)
+{
+    struct cvec_report report;
+    push_exclusively(0, 3);
+    EXPLORE(cvec_truncate(vector, 1) == VBUF_OK);
+    EXPLORE(cvec_shrink_to_fit(vector) == VBUF_OK && cvec_capacity(vector) == 2);
+    check_quiet(vector, 1);
+    check_element(vector, 0, 3, 0);
+    EXPLORE(cvec_stats(vector, &report) == VBUF_OK);
+    EXPLORE(report.growths == 0 && report.committed_bytes == explore_committed());
+    push_exclusively(1, 4);
+    check_quiet(vector, 5);
+    EXPLORE(cvec_len(vector) == 5);
+}
+
 static void finish(void)
 {
     size_t claimed = pushed[1] + pushed[2];
@@ -81,14 +97,10 @@ static void finish(void)
     EXPLORE(cvec_shrink_to_fit(vector) == VBUF_OK);
     EXPLORE(cvec_capacity(vector) == 0);
     check_empty();
-    push_exclusively(0, 1);
-    EXPLORE(cvec_shrink_to_fit(vector) == VBUF_OK && cvec_capacity(vector) == 2);
-    push_exclusively(1, 4);
-    check_quiet(vector, 5);
-    EXPLORE(cvec_len(vector) == 5);
+    shrink_around_one();
     destroyed = 0;
     cvec_destroy(vector);
-    EXPLORE(destroyed == 5);
+    EXPLORE(destroyed == 5 && explore_committed() == 0);
 }
 
 const struct explore_scenario cvec_exclusive_after = {

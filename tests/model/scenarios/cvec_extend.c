@@ -96,6 +96,34 @@ const struct explore_scenario cvec_extend_void = {
     .bounds = {.failures = 2, .together = 4},
 };
 
+/* ---- a run that fits makes nothing grow ---- */
+
+static void set_up_empty(void)
+{
+    vector = create_vector(sizeof(struct large), 64, 1);
+}
+
+static void reserve_three(void)
+{
+    EXPLORE(cvec_reserve_exact(vector, 3) == VBUF_OK);
+}
+
+static void finish_fitting(void)
+{
+    check_quiet(vector, 2);
+    EXPLORE(extended == VBUF_OK && cvec_capacity(vector) == 3);
+    cvec_destroy(vector);
+}
+
+const struct explore_scenario cvec_extend_fits = {
+    .name = "cvec.extend-fits",
+    .checks = "growth",
+    .set_up = set_up_empty,
+    .threads = {reserve_three, extend_by_two},
+    .finish = finish_fitting,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
 /* ---- what is claimed delays no push and no get of others; nor its publication ---- */
 
 static struct vbuf_atomic_u32 progress;
@@ -140,6 +168,10 @@ static void finish_claims(void)
     check_quiet(vector, 4);
     EXPLORE(cvec_len(vector) == 4);
     EXPLORE(cvec_publish(vector, 4, 1) == VBUF_INVALID);
+    size_t first;
+    void *slots;
+    EXPLORE(cvec_claim(vector, SIZE_MAX, &first, &slots) == VBUF_FULL);
+    check_quiet(vector, 4);
     cvec_destroy(vector);
 }
 

@@ -50,9 +50,10 @@ static void claim_three(void)
     claim_and_fill(3);
 }
 
-static void claim_one_and_two(void)
+static void reserve_and_claim_two(void)
 {
-    claim_and_fill(1);
+    enum vbuf_status status = cells_reserve(&cells, 2);
+    EXPLORE(status == VBUF_NOMEM || (status == VBUF_OK && cells_capacity(&cells) >= 2));
     claim_and_fill(2);
 }
 
@@ -86,7 +87,7 @@ const struct explore_scenario cvec_raw_claim_both = {
     .name = "cvec.raw",
     .checks = "C1 C5",
     .set_up = set_up,
-    .threads = {claim_three, claim_one_and_two, read_cells},
+    .threads = {claim_three, reserve_and_claim_two, read_cells},
     .finish = finish,
     .bounds = {.stale = 1},
 };

@@ -85,10 +85,19 @@ static void follow_until_full(void)
     EXPLORE(cvec_cursor_next(&cursor, 1, -1, &slice) == VBUF_FULL);
 }
 
+static void finish_full(void)
+{
+    struct cvec_cursor cursor = {.vector = vector, .next = 2};
+    struct cvec_slice slice;
+    cvec_close(vector);
+    EXPLORE(cvec_cursor_next(&cursor, 1, -1, &slice) == VBUF_CLOSED);
+    finish();
+}
+
 const struct explore_scenario cvec_tail_full = {
     .name = "cvec.tail-full",
     .checks = "wait",
     .set_up = set_up_small,
     .threads = {push_two, follow_until_full},
-    .finish = finish,
+    .finish = finish_full,
 };

@@ -15,6 +15,7 @@ SCENARIO(cvec_push_told)
 /* cvec_extend.c */
 SCENARIO(cvec_extend_grow)
 SCENARIO(cvec_extend_void)
+SCENARIO(cvec_extend_fits)
 SCENARIO(cvec_claim_late)
 /* cvec_growth.c */
 SCENARIO(cvec_reserve_both)
@@ -28,7 +29,6 @@ SCENARIO(cvec_snapshot_told)
 SCENARIO(cvec_get_below)
 /* cvec_wait.c */
 SCENARIO(cvec_wait_push)
-SCENARIO(cvec_wait_run)
 SCENARIO(cvec_wait_together)
 SCENARIO(cvec_wait_two)
 SCENARIO(cvec_wait_time)
@@ -40,7 +40,6 @@ SCENARIO(cvec_close_push)
 SCENARIO(cvec_close_twice)
 SCENARIO(cvec_close_run)
 SCENARIO(cvec_close_wait)
-SCENARIO(cvec_close_wait_longer)
 SCENARIO(cvec_close_poll)
 /* cvec_full.c */
 SCENARIO(cvec_full_vector)
