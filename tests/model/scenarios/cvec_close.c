@@ -78,7 +78,7 @@ static void finish(void)
     for (unsigned i = 1; i <= EXPLORE_MOST_THREADS; i++)
         EXPLORE(told_in_all[i] == count || told_in_all[i] == NOT_YET);
     EXPLORE(push_number(vector, 0, NULL) == VBUF_CLOSED);
-    EXPLORE(cvec_reserve(vector, 8) == VBUF_CLOSED);
+    EXPLORE(cvec_reserve(vector, 8) == VBUF_CLOSED && cvec_reserve(vector, 9) == VBUF_FULL);
     struct cvec_report report;
     EXPLORE(cvec_stats(vector, &report) == VBUF_OK);
     EXPLORE(report.closed && report.claimed == count && report.capacity >= count);

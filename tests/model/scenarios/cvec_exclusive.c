@@ -5,6 +5,8 @@
  */
 #include "cvec_fixture.h"
 
+CVEC_DEFINE(elements, struct element)
+
 static struct cvec *vector;
 static size_t pushed[EXPLORE_MOST_THREADS + 1], destroyed, in_use;
 static bool published_late;
@@ -51,8 +53,11 @@ static void push_exclusively(size_t from, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct element element = {.thread = 3, .number = i};
+        struct elements typed = {vector};
         size_t index;
-        EXPLORE(cvec_push_exclusive(vector, &element, &index) == VBUF_OK);
+        enum vbuf_status status = i % 2 == 0 ? cvec_push_exclusive(vector, &element, &index)
+                                             : elements_push_exclusive(&typed, element, &index);
+        EXPLORE(status == VBUF_OK);
         EXPLORE(index == from + i);
         check_element(vector, index, 3, i);
     }

@@ -99,13 +99,31 @@ const struct explore_scenario cvec_wait_two = {
     .bounds = {.stale = 1},
 };
 
-/* ---- time-outs ---- */
+/* ---- a shorter wish is not lost behind a longer one ---- */
 
 static void wait_a_second(void)
 {
     int64_t second = 1000000000;
     wait_for(2, second);
 }
+
+static void finish_shorter(void)
+{
+    check_quiet(vector, 1);
+    EXPLORE(timed_out == 1);
+    cvec_destroy(vector);
+}
+
+const struct explore_scenario cvec_wait_shorter = {
+    .name = "cvec.wait-shorter",
+    .checks = "wait",
+    .set_up = set_up,
+    .threads = {push_one, wait_for_one, wait_a_second},
+    .finish = finish_shorter,
+    .bounds = {.failures = EXPLORE_NONE, .stale = 1},
+};
+
+/* ---- time-outs ---- */
 
 static void wait_for_what_never_comes(void)
 {
