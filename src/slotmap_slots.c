@@ -133,11 +133,27 @@ static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *fir
     }
     for (uint32_t i = 0; i < *made; i++) {
         struct slotmap_slot_ *slot = slot_at(map, *first + i);
-        if (map->first_generation != 0) /* relaxed: even, like the 0 it replaces: never resolves */
+        if (map->first_generation != 0) /* relaxed: UNUSED, as the 0 it replaces: never resolves */
             vbuf_u32_store_relaxed(&slot->generation, map->first_generation);
         vbuf_u32_store_relaxed(&slot->link, i + 1 < *made ? *first + i + 1 : 0); /* ours */
     }
     return VBUF_OK;
+}
+
+enum vbuf_status slots_reserve(struct map *map, size_t count, bool prefault)
+{
+    if (count > map->max_len)
+        return VBUF_FULL;
+    uint32_t made = vbuf_u32_load_acquire(&map->made); /* pairs with the CAS above */
+    /* Slots are made a chunk at a time. At the end of the map are all there can be. */
+    uint64_t need = (uint64_t)made + count + map->chunk;
+    need = need < map->slots ? need : map->slots;
+    enum vbuf_status status = commit_slots(map, (uint32_t)need);
+    if (status != VBUF_OK || !prefault)
+        return status;
+    size_t size = map->head.slot_size_;
+    return vmem_prefault(&map->memory.memory, map->slots_offset + made * size,
+                         (size_t)(need - made) * size);
 }
 
 /* ---- taking a slot ---- */
@@ -145,7 +161,7 @@ static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *fir
 static bool is_exhausted(struct map *map, struct part *part, uint32_t index)
 {
     /* Relaxed: the slot is ours. */
-    if (vbuf_u32_load_relaxed(&slot_at(map, index)->generation) != SLOTMAP_EXHAUSTED_)
+    if (vbuf_u32_load_relaxed(&slot_at(map, index)->generation) < SLOTMAP_LAST_GENERATION)
         return false;
     part_count(map, part, &part->exhausted, 1); /* and drop it */
     return true;
