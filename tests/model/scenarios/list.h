@@ -9,3 +9,56 @@ SCENARIO(canary_lost_update)
 SCENARIO(litmus_store_buffering)
 /* cvec_push.c */
 SCENARIO(cvec_push_grow)
+/* ebr_alone.c */
+SCENARIO(ebr_alone_first_pin)
+SCENARIO(ebr_alone_again)
+SCENARIO(ebr_alone_not)
+/* ebr_batch.c */
+SCENARIO(ebr_batch_fill)
+SCENARIO(ebr_batch_shared)
+SCENARIO(ebr_batch_reclaim_retires)
+SCENARIO(ebr_batch_reclaim_shared)
+SCENARIO(ebr_batch_alone)
+SCENARIO(ebr_batch_alone_shared)
+/* ebr_domain_end.c */
+SCENARIO(ebr_domain_exit)
+SCENARIO(ebr_domain_pending)
+SCENARIO(ebr_domain_two)
+SCENARIO(ebr_domain_list)
+/* ebr_exit.c */
+SCENARIO(ebr_exit_orphans)
+SCENARIO(ebr_exit_two_orphans)
+SCENARIO(ebr_exit_pinned)
+SCENARIO(ebr_exit_detach)
+SCENARIO(ebr_exit_number_reused)
+SCENARIO(ebr_exit_destructor)
+/* ebr_grace.c */
+SCENARIO(ebr_grace_steps)
+SCENARIO(ebr_grace_steps_full_fence)
+SCENARIO(ebr_grace_two_step)
+SCENARIO(ebr_grace_unattached)
+/* ebr_nested.c */
+SCENARIO(ebr_nested_pins)
+SCENARIO(ebr_nested_repin)
+/* ebr_numbers.c */
+SCENARIO(ebr_numbers_two)
+SCENARIO(ebr_numbers_three)
+/* ebr_pin.c */
+SCENARIO(ebr_pin_remove)
+SCENARIO(ebr_pin_full_fence)
+SCENARIO(ebr_pin_barriers_fail)
+SCENARIO(ebr_pin_bags)
+SCENARIO(ebr_pin_two_removers)
+/* ebr_shared.c */
+SCENARIO(ebr_shared_pin)
+SCENARIO(ebr_shared_removers)
+SCENARIO(ebr_shared_one_record)
+SCENARIO(ebr_shared_refused)
+/* ebr_stats.c */
+SCENARIO(ebr_stats_churn)
+SCENARIO(ebr_stats_shared)
+/* ebr_synchronize.c */
+SCENARIO(ebr_synchronize_free)
+SCENARIO(ebr_synchronize_retired)
+SCENARIO(ebr_synchronize_refused)
+SCENARIO(ebr_synchronize_both)
