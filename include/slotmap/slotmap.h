@@ -365,6 +365,17 @@ static inline void slotmap_unpin(struct slotmap *map)
     ebr_unpin(map->domain_);
 }
 
+/* The same through a reader of the map's domain, for fibres: see ebr_reader_create. */
+static inline void slotmap_pin_on(struct slotmap *map, struct ebr_reader *reader)
+{
+    ebr_pin_on(map->domain_, reader);
+}
+
+static inline void slotmap_unpin_on(struct slotmap *map, struct ebr_reader *reader)
+{
+    ebr_unpin_on(map->domain_, reader);
+}
+
 /* The map's domain: its own, or the one given at creation. */
 static inline struct ebr_domain *slotmap_domain(const struct slotmap *map)
 {
