@@ -110,6 +110,13 @@ bool ebr_is_crowded(struct ebr_domain *domain)
     return vbuf_u32_load_relaxed(&domain->registered) > 1; /* a hint */
 }
 
+bool ebr_may_be_pinned(const struct ebr_domain *domain)
+{
+    struct record *record = own_record(domain);
+    return (record != NULL && is_pinned(record)) || vbuf_self_.shared_pins != 0 ||
+           readers_to_scan(domain) != 0;
+}
+
 /* Takes the turn to try the next step, if it is due. Relaxed: pace only, nothing relies on it. */
 static bool take_turn(struct ebr_domain *domain, int64_t now)
 {

@@ -59,6 +59,7 @@
  */
 #include "slotmap/slotmap.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "slotmap_internal.h"
@@ -147,7 +148,8 @@ static bool complete_options(struct slotmap_options *options)
         options->max_threads = DEFAULT_MAX_THREADS;
     return options->max_len < UINT32_MAX && options->max_limbo < UINT32_MAX &&
            options->max_threads < VBUF_THREAD_NUMBERS && options->first_generation % 8 == 0 &&
-           options->first_generation < SLOTMAP_LAST_GENERATION - 8;
+           options->first_generation < SLOTMAP_LAST_GENERATION - 8 &&
+           (options->first_generation == 0 || options->generation_seed == 0);
 }
 
 /* The layout, and the figures that follow from the options. False: too many slots, or bytes. */
@@ -156,13 +158,19 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
     size_t page = vmem_page_size();
     size_t size = SLOTMAP_SLOT_SIZE_(options->value_size, options->value_align);
     map->head.value_offset_ = SLOTMAP_VALUE_OFFSET_(options->value_align);
-    if (options->updatable) { /* {generation, link, sequence}, padding, copy, copy */
-        size_t align = options->value_align > 8 ? options->value_align : 8;
-        map->copy_size = vmem_align_up(options->value_size, align);
-        map->head.value_offset_ = align > 16 ? align : 16;
-        size = vmem_align_up(map->head.value_offset_ + 2 * map->copy_size, align);
-    }
+    map->rest_offset = map->head.value_offset_; /* a vacant slot has no value */
     map->head.updatable_ = options->updatable;
+    map->revivable = options->revivable;
+    map->head.apart_ = options->updatable || options->revivable;
+    if (map->head
+            .apart_) { /* {generation, link}, sequence, rest, padding, copy, copy: what it needs of these */
+        size_t align = options->value_align > 8 ? options->value_align : 8;
+        size_t head = sizeof(struct slotmap_slot_) + 8 * (size_t)options->updatable;
+        map->rest_offset = options->revivable ? head : sizeof(struct slotmap_slot_);
+        map->copy_size = vmem_align_up(options->value_size, align);
+        map->head.value_offset_ = vmem_align_up(head + 8 * (size_t)options->revivable, align);
+        size = map->head.value_offset_ + (options->updatable ? 2 : 1) * map->copy_size;
+    }
     size_t cache = MAX_CACHE_BYTES / size;
     cache = cache > MAX_CACHE ? MAX_CACHE : cache;
     cache = cache > options->max_len ? options->max_len : cache;
@@ -180,6 +188,8 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
     map->cache_limit = cache;
     map->slots = (uint32_t)slots;
     map->first_generation = options->first_generation;
+    map->generation_seed = options->generation_seed;
+    map->head.index_bits_ = (uint8_t)(32 - __builtin_clz(map->slots));
     map->max_threads = options->max_threads;
     map->max_len = options->max_len;
     map->max_limbo = options->max_limbo;
@@ -257,8 +267,9 @@ static void destroy_live(struct map *map)
     uint32_t end = vbuf_u32_load_acquire(&map->made);
     for (uint32_t i = 1; i < end; i++) {
         struct slotmap_slot_ *slot = slot_at(map, i);
-        /* Pairs with slotmap_publish_. */
-        if (state_of(vbuf_u32_load_acquire(&slot->generation)) == SLOTMAP_LIVE_)
+        enum slotmap_state_ state =
+            state_of(vbuf_u32_load_acquire(&slot->generation)); /* pairs with slotmap_publish_ */
+        if (state == SLOTMAP_LIVE_ || (map->revivable && state == SLOTMAP_REMOVED_))
             map->destroy(map->context, value_now(map, slot));
     }
 }
@@ -337,8 +348,8 @@ enum vbuf_status slotmap_insert(struct slotmap *map, const void *value, slotmap_
     enum vbuf_status status = slotmap_claim_slot_(map, map->slot_size_, &claim);
     if (status != VBUF_OK)
         return status;
-    if (VBUF_UNLIKELY(map->updatable_))
-        value_begin(claim.slot);
+    if (VBUF_UNLIKELY(map->apart_))
+        value_begin(map_of(map), claim.slot);
     memcpy((unsigned char *)claim.slot + map->value_offset_, value, map->value_size_);
     uint64_t bits = slotmap_publish_(&claim);
     if (handle != NULL)
@@ -379,6 +390,18 @@ size_t slotmap_collect(struct slotmap *map)
     size_t budget = SIZE_MAX;
     return slots_collect(map_of(map), &budget);
 }
+
+unsigned slotmap_tag_bits(const struct slotmap *map)
+{
+    return 32u - map->index_bits_;
+}
+
+#if defined(VBUF_DEBUG)
+void slotmap_assert_pinned_(const struct slotmap *map)
+{
+    assert(ebr_may_be_pinned(map->domain_) && "get without a pin");
+}
+#endif
 
 size_t slotmap_capacity(const struct slotmap *map)
 {

@@ -52,6 +52,7 @@ struct map {
     /* Fixed at creation. */
     uint32_t slots __attribute__((aligned(VBUF_CACHE_LINE_PAIR))); /* slots there can be, with 0 */
     uint32_t first_generation;
+    uint32_t generation_seed;
     uint32_t max_threads;
     uint32_t room_batch;  /* how much room moves at a time */
     uint32_t chunk;       /* how many slots move at a time */
@@ -60,7 +61,9 @@ struct map {
     size_t max_limbo;
     size_t parts_offset;
     size_t slots_offset;
-    size_t copy_size; /* of an updatable map's values, of which there are two */
+    size_t copy_size;   /* of an updatable map's values, of which there are two */
+    size_t rest_offset; /* in a slot that heads a chunk: where the rest of it is written down */
+    bool revivable;
     bool owns_domain;
     void (*destroy)(void *context, void *value);
     void *context;
@@ -96,8 +99,8 @@ static inline void *value_of(const struct map *map, const struct slotmap_slot_ *
 /* The value, for who has it to itself, or removed it: slotmap_value.c. */
 void *value_now(const struct map *map, struct slotmap_slot_ *slot);
 
-/* Before a value is written to a vacant slot. */
-void value_begin(struct slotmap_slot_ *slot);
+/* Before a value is written to a vacant slot of a map whose slots have more to them. */
+void value_begin(struct map *map, struct slotmap_slot_ *slot);
 
 /* Copies a value that may be written meanwhile. */
 void value_read(const struct map *map, const struct slotmap_slot_ *slot, void *to);

@@ -155,7 +155,8 @@ static bool end_life(struct map *map, struct slotmap_slot_ *slot)
 {
     /* Acquire pairs with the CASes that put it here; only INVALIDATED can change now. */
     uint32_t generation = vbuf_u32_load_acquire(&slot->generation);
-    if (map->destroy != NULL && state_of(generation) != SLOTMAP_CANCELLED_) {
+    bool kept = map->revivable && state_of(generation) == SLOTMAP_REMOVED_;
+    if (map->destroy != NULL && state_of(generation) != SLOTMAP_CANCELLED_ && !kept) {
         vbuf_self_.reclaiming++;
         map->destroy(map->context, value_now(map, slot));
         vbuf_self_.reclaiming--;
@@ -211,7 +212,7 @@ bool slots_settle(struct map *map, struct part *part, size_t *budget, uint64_t *
     if (part->limbo.ready.first == 0)
         return true;
     /* Relaxed: who invalidated a slot set it before the slot came onto the list that we have. */
-    if (map->destroy != NULL || vbuf_u32_load_relaxed(&map->holds) != 0)
+    if ((map->destroy != NULL && !map->revivable) || vbuf_u32_load_relaxed(&map->holds) != 0)
         return destroy_ready(map, part, budget, reclaimed);
     *reclaimed += take_ready(map, part);
     return true;

@@ -9,6 +9,9 @@
  * a thread may be about to pop it off the stack of chunks, where it was a head a moment ago: it has read its
  * link, and must not find it there again with another (slotmap_slots.c: a head once a grace period).
  *
+ * A revivable map leaves removed values where they are: their slots say REMOVED, on whatever list they are, until they are
+ * claimed. An insert destroys what it finds before it writes; a revive hands it over.
+ *
  * An invalidated value is removed, but its slot not counted so: it keeps its room until its release. Its
  * grace and its release may come in either order. The word decides: who reclaims it makes it HELD, by CAS, unless
  * the release was first and made it REMOVED; then it is like any other. A release that finds it HELD sends it through
@@ -20,10 +23,14 @@
 
 #include "slotmap_internal.h"
 
-static slotmap_handle handle_of_claim(const struct slotmap_claim_ *claim)
+/* Lets a claim's handle out. */
+static void announce_claim(const struct slotmap *map, const struct slotmap_claim_ *claim,
+                           slotmap_handle *handle, void **value)
 {
-    slotmap_handle handle = {(uint64_t)claim->live << 32 | claim->index};
-    return handle;
+    /* Relaxed: nobody has the handle yet. */
+    vbuf_u32_store_relaxed(&claim->slot->generation, with_state(claim->live, SLOTMAP_CLAIMED_));
+    *handle = slotmap_handle_from_u64((uint64_t)claim->live << 32 | claim->index);
+    *value = value_of(map_of(map), claim->slot);
 }
 
 enum vbuf_status slotmap_claim(struct slotmap *map, slotmap_handle *handle, void **value)
@@ -34,12 +41,28 @@ enum vbuf_status slotmap_claim(struct slotmap *map, slotmap_handle *handle, void
     enum vbuf_status status = slotmap_claim_slot_(map, map->slot_size_, &claim);
     if (status != VBUF_OK)
         return status;
-    if (map->updatable_)
-        value_begin(claim.slot);
-    /* Relaxed: nobody has the handle yet. */
-    vbuf_u32_store_relaxed(&claim.slot->generation, with_state(claim.live, SLOTMAP_CLAIMED_));
-    *handle = handle_of_claim(&claim);
-    *value = value_of(map_of(map), claim.slot);
+    if (map->apart_)
+        value_begin(map_of(map), claim.slot);
+    announce_claim(map, &claim, handle, value);
+    return VBUF_OK;
+}
+
+enum vbuf_status slotmap_revive(struct slotmap *map, slotmap_handle *handle, void **value,
+                                bool *revived)
+{
+    if (handle == NULL || value == NULL || revived == NULL || !map_of(map)->revivable)
+        return VBUF_INVALID;
+    struct slotmap_claim_ claim;
+    enum vbuf_status status = slotmap_claim_slot_(map, map->slot_size_, &claim);
+    if (status != VBUF_OK)
+        return status;
+    /* Relaxed: ours. */
+    *revived = state_of(vbuf_u32_load_relaxed(&claim.slot->generation)) == SLOTMAP_REMOVED_;
+    if (!*revived)
+        value_begin(map_of(map), claim.slot);
+    announce_claim(map, &claim, handle, value);
+    if (*revived)
+        *value = value_now(map_of(map), claim.slot);
     return VBUF_OK;
 }
 
@@ -130,8 +153,8 @@ enum vbuf_status slotmap_insert_many(struct slotmap *map, const void *values, si
             cancel_claims(map_of(map), &claims);
             return status;
         }
-        if (map->updatable_)
-            value_begin(claim.slot);
+        if (map->apart_)
+            value_begin(map_of(map), claim.slot);
         memcpy(value_of(map_of(map), claim.slot),
                (const unsigned char *)values + i * map->value_size_, map->value_size_);
         add_claim(map_of(map), &claims, claim.index);

@@ -55,9 +55,17 @@ static struct vbuf_atomic_u64 *copy_of(const struct map *map, const struct slotm
                                               current * map->copy_size);
 }
 
-void value_begin(struct slotmap_slot_ *slot)
+void value_begin(struct map *map, struct slotmap_slot_ *slot)
 {
-    vbuf_u64_store_relaxed(sequence_of(slot), 0); /* ours: nobody is left of its last life */
+    /* Relaxed: ours. */
+    if (map->revivable && map->destroy != NULL &&
+        state_of(vbuf_u32_load_relaxed(&slot->generation)) == SLOTMAP_REMOVED_) {
+        vbuf_self_.reclaiming++;
+        map->destroy(map->context, value_now(map, slot));
+        vbuf_self_.reclaiming--;
+    }
+    if (map->head.updatable_)
+        vbuf_u64_store_relaxed(sequence_of(slot), 0); /* nobody is left of its last life */
 }
 
 void *value_now(const struct map *map, struct slotmap_slot_ *slot)

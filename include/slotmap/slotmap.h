@@ -77,6 +77,16 @@ struct slotmap_options {
     /* For tests: slots start as if they had lived an eighth of this many lives: a multiple of 8 below
      * SLOTMAP_LAST_GENERATION - 8; 0 is the start. */
     uint32_t first_generation;
+    /*
+     * Not 0: slots start at generations spread by it, so that a handle of another map, or of an earlier run, is
+     * caught with high probability; no more than that. Costs at most half a slot's lives.
+     */
+    uint32_t generation_seed;
+    /*
+     * Removed values are kept for slotmap_revive: destroyed when their slot is inserted into, or with the map; not by
+     * slotmap_collect (S9), and not in limbo.
+     */
+    bool revivable;
     /* Values may be changed by slotmap_write, and are then read by slotmap_read alone: they are kept twice. */
     bool updatable;
     /*
@@ -157,7 +167,9 @@ struct slotmap {
     size_t value_size_;
     unsigned char *threads_; /* thread i's part at threads_ + i * SLOTMAP_THREAD_STRIDE_ */
     bool full_fence_;        /* the light side of the fence must be a full one */
+    bool apart_; /* slots are larger than SLOTMAP_DEFINE thinks: updatable, or revivable */
     bool updatable_;
+    uint8_t index_bits_; /* of a handle, that slots need; 32 at most */
     /* Written by growers, read by everybody. Only grow. */
     struct vbuf_atomic_u32 slot_limit_;   /* slots below are committed */
     struct vbuf_atomic_u32 thread_limit_; /* ids from 1 up to it have a committed part */
@@ -179,6 +191,14 @@ VBUF_API void slotmap_bury_slow_(struct slotmap *map,
                                  uint32_t index); /* without a part: counts too */
 VBUF_API void slotmap_bury_frozen_(struct slotmap *map, struct slotmap_thread_ *thread,
                                    uint32_t index);
+
+/* Asserts, where misuse is looked for, that the caller is pinned, as far as can be told: readers are anybody's. */
+#if defined(VBUF_DEBUG)
+VBUF_API void slotmap_assert_pinned_(const struct slotmap *map);
+#define SLOTMAP_ASSERT_PINNED_(map) slotmap_assert_pinned_(map)
+#else
+#define SLOTMAP_ASSERT_PINNED_(map) ((void)0)
+#endif
 
 /* The calling thread's part; false when it has none yet, or gets none. */
 VBUF_ALWAYS_INLINE bool slotmap_thread_of_(const struct slotmap *map,
@@ -340,7 +360,8 @@ VBUF_ALWAYS_INLINE void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ 
 /*
  * Creates an empty map.
  * Returns VBUF_INVALID iff map or options is NULL, value_size is 0 or above 1 MiB, the alignment is
- * not as the options demand, max_threads exceeds 4095, first_generation is odd or too large, or the
+ * not as the options demand, max_threads exceeds 4095, first_generation is not a multiple of 8, or too large,
+ * or given beside generation_seed, or the
  * slots that max_len, max_limbo and the threads' caches need are more than 2^32 - 1 or overflow the
  * address space; VBUF_NOMEM iff address space or memory for bookkeeping is refused.
  */
@@ -394,6 +415,30 @@ static inline slotmap_handle slotmap_handle_from_u64(uint64_t bits)
     return handle;
 }
 
+/*
+ * Tags: bits of the index that max_len leaves unused are the user's. A tagged handle is a number to keep; it resolves
+ * nothing before its tag is taken off. The tag must be below 2^slotmap_tag_bits(map). All wait-free.
+ */
+VBUF_API unsigned slotmap_tag_bits(const struct slotmap *map);
+
+static inline slotmap_handle slotmap_with_tag(const struct slotmap *map, slotmap_handle handle,
+                                              uint32_t tag)
+{
+    slotmap_handle tagged = {handle.bits | (uint64_t)tag << map->index_bits_};
+    return tagged;
+}
+
+static inline uint32_t slotmap_tag(const struct slotmap *map, slotmap_handle handle)
+{
+    return (uint32_t)((handle.bits & UINT32_MAX) >> map->index_bits_);
+}
+
+static inline slotmap_handle slotmap_without_tag(const struct slotmap *map, slotmap_handle handle)
+{
+    slotmap_handle plain = {handle.bits ^ (uint64_t)slotmap_tag(map, handle) << map->index_bits_};
+    return plain;
+}
+
 /* The handle's slot number, from 1 up: for side arrays. Two live handles never share one. */
 static inline uint32_t slotmap_handle_index(slotmap_handle handle)
 {
@@ -425,6 +470,7 @@ VBUF_API enum vbuf_status slotmap_insert(struct slotmap *map, const void *value,
 static inline void *slotmap_get(const struct slotmap *map, slotmap_handle handle)
 {
     struct slotmap_slot_ *slot;
+    SLOTMAP_ASSERT_PINNED_(map);
     if (!slotmap_find_(map, handle.bits, map->slot_size_, &slot))
         return NULL;
     return (unsigned char *)slot + map->value_offset_;
@@ -464,6 +510,14 @@ VBUF_API enum vbuf_status slotmap_remove(struct slotmap *map, slotmap_handle han
  * Returns VBUF_INVALID iff handle or value is NULL; otherwise as slotmap_insert.
  */
 VBUF_API enum vbuf_status slotmap_claim(struct slotmap *map, slotmap_handle *handle, void **value);
+
+/*
+ * As slotmap_claim, but hands back what the slot held before, where that is still there: *revived says so. The old value
+ * is the caller's then: it is not destroyed, unless it is published again. Only where the map is `revivable`.
+ * Returns VBUF_INVALID iff handle, value or revived is NULL, or the map is not revivable; otherwise as slotmap_insert.
+ */
+VBUF_API enum vbuf_status slotmap_revive(struct slotmap *map, slotmap_handle *handle, void **value,
+                                         bool *revived);
 
 /*
  * Makes a claimed value live: what was written to it happens before any get that finds it.
@@ -660,7 +714,7 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
             options = *given;                                                                      \
         options.value_size = sizeof(T);                                                            \
         options.value_align = SLOTMAP_ALIGNOF_(T);                                                 \
-        if (options.updatable) /* SLOTMAP_DEFINE_UPDATABLE */                                      \
+        if (options.updatable || options.revivable) /* their slots are larger */                   \
             return VBUF_INVALID;                                                                   \
         return slotmap_create(&m->map, &options);                                                  \
     }                                                                                              \
@@ -693,6 +747,7 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
     VBUF_UNUSED VBUF_ALWAYS_INLINE T *name##_get(const struct name *m, name##_handle handle)       \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
+        SLOTMAP_ASSERT_PINNED_(m->map);                                                            \
         if (!slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot))                         \
             return NULL;                                                                           \
         return (T *)(void *)((unsigned char *)slot + name##_value_offset_);                        \

@@ -284,3 +284,129 @@ TEST(slotmap_steps, slots_are_held_without_a_destructor_too)
         insert(map, 1);
     slotmap_destroy(map);
 }
+
+/* ---- revive ---- */
+
+static struct slotmap *make_revivable(bool updatable)
+{
+    struct slotmap *map = NULL;
+    struct slotmap_options options = {.value_size = 8,
+                                      .max_len = 100,
+                                      .max_threads = 2,
+                                      .destroy = count_destroyed,
+                                      .revivable = true,
+                                      .updatable = updatable};
+    CHECK_STATUS(VBUF_OK, slotmap_create(&map, &options));
+    destroyed = 0;
+    destroyed_sum = 0;
+    return map;
+}
+
+/* Removes 100 values, of which each is met again once, whatever lists and chunks their slots went through. */
+static void revive_all(bool updatable)
+{
+    struct slotmap *map = make_revivable(updatable);
+    slotmap_handle handles[100];
+    for (uint64_t i = 0; i < 100; i++) {
+        handles[i] = insert(map, 1);
+        if (updatable && i % 2 == 0)
+            CHECK_STATUS(VBUF_OK, slotmap_write(map, handles[i], &(uint64_t){1}));
+    }
+    for (uint64_t i = 0; i < 100; i++)
+        CHECK_STATUS(VBUF_OK, slotmap_remove(map, handles[i], NULL));
+    slotmap_collect(map);
+    slotmap_collect(map);
+    CHECK_EQ(destroyed, 0);
+    uint64_t found = 0;
+    for (uint64_t i = 0; i < 100; i++) {
+        slotmap_handle handle;
+        void *value;
+        bool revived = false;
+        CHECK_STATUS(VBUF_OK, slotmap_revive(map, &handle, &value, &revived));
+        CHECK(!slotmap_contains(map, handle));
+        if (revived) {
+            CHECK_EQ(*(uint64_t *)value, 1);
+            found++;
+        }
+        *(uint64_t *)value = 1000;
+        CHECK_STATUS(VBUF_OK, slotmap_publish(map, handle));
+        CHECK_EQ(slotmap_handle_of(map, value).bits, handle.bits);
+    }
+    CHECK(found >= 64);
+    slotmap_destroy(map);
+    CHECK_EQ(destroyed, 100 + (100 - found)); /* once each: revived ones are new ones */
+    CHECK_EQ(destroyed_sum, 100000 + (100 - found));
+}
+
+TEST(slotmap_steps, S6_a_revived_value_is_handed_over_not_destroyed)
+{
+    revive_all(false);
+    revive_all(true);
+}
+
+TEST(slotmap_steps, S6_an_insert_destroys_what_a_revivable_slot_holds)
+{
+    struct slotmap *map = make_revivable(false);
+    for (uint64_t i = 0; i < 1000; i++)
+        CHECK_STATUS(VBUF_OK, slotmap_remove(map, insert(map, 1), NULL));
+    slotmap_collect(map);
+    CHECK(destroyed >= 1000 - 200 && destroyed < 1000);
+    uint64_t values[3] = {1, 1, 1};
+    CHECK_STATUS(VBUF_OK, slotmap_insert_many(map, values, 3, NULL));
+    CHECK_STATUS(VBUF_OK, slotmap_cancel(map, claim(map, 77)));
+    slotmap_handle held = insert(map, 1);
+    CHECK_STATUS(VBUF_OK, slotmap_invalidate(map, held));
+    slotmap_collect(map);
+    CHECK_STATUS(VBUF_OK, slotmap_release(map, held));
+    slotmap_collect(map);
+    slotmap_destroy(map);
+    CHECK_EQ(destroyed, 1004);
+    CHECK_EQ(destroyed_sum, 1004);
+    bool revived;
+    void *value;
+    map = make(3);
+    CHECK_STATUS(VBUF_INVALID, slotmap_revive(map, &held, &value, &revived));
+    slotmap_destroy(map);
+}
+
+/* ---- tags and seeds ---- */
+
+TEST(slotmap_steps, tags_come_out_of_the_index)
+{
+    struct slotmap *map = make(1000);
+    unsigned bits = slotmap_tag_bits(map);
+    CHECK(bits >= 8 && bits < 32);
+    slotmap_handle handle = insert(map, 5);
+    for (uint32_t tag = 1; tag != 0 && tag < UINT32_C(1) << bits; tag *= 2) {
+        slotmap_handle tagged = slotmap_with_tag(map, handle, tag);
+        CHECK_EQ(slotmap_tag(map, tagged), tag);
+        CHECK_EQ(slotmap_without_tag(map, tagged).bits, handle.bits);
+        CHECK(!slotmap_contains(map, tagged));
+    }
+    CHECK_EQ(slotmap_tag(map, handle), 0);
+    CHECK_EQ(slotmap_without_tag(map, handle).bits, handle.bits);
+    slotmap_destroy(map);
+}
+
+TEST(slotmap_steps, seeds_keep_the_handles_of_maps_apart)
+{
+    struct slotmap *maps[2] = {NULL, NULL};
+    slotmap_handle handles[2][1000];
+    for (uint32_t m = 0; m < 2; m++) {
+        struct slotmap_options options = {
+            .value_size = 8, .max_len = 1000, .max_threads = 1, .generation_seed = 77 + m};
+        REQUIRE(CHECK_STATUS(VBUF_OK, slotmap_create(&maps[m], &options)));
+        for (uint64_t i = 0; i < 1000; i++)
+            handles[m][i] = insert(maps[m], i);
+    }
+    for (uint64_t i = 0; i < 1000; i++) {
+        CHECK(slotmap_contains(maps[0], handles[0][i]));
+        CHECK(!slotmap_contains(maps[0], handles[1][i]));
+        CHECK(!slotmap_contains(maps[1], handles[0][i]));
+        CHECK(handles[0][i].bits >> 63 == 0); /* half the lives are left */
+    }
+    slotmap_destroy(maps[0]);
+    slotmap_destroy(maps[1]);
+    struct slotmap_options both = {.value_size = 8, .first_generation = 8, .generation_seed = 1};
+    CHECK_STATUS(VBUF_INVALID, slotmap_create(&maps[0], &both));
+}
