@@ -20,7 +20,8 @@
  * to itself. A writer that finds the slot removed once it has locked it, goes away again. Who removes a value and wants
  * to read it (value_now) takes the sequence by a read-modify-write: a writer that locks after that has acquired
  * the remove, and goes away; one that locked before leaves the current copy alone, and no other can follow.
- * So what the remover is handed does not change.
+ * So what the remover is handed does not change. (Unlocking is a read-modify-write too, so that the one that locks next
+ * still reads from the remover's: a plain store would end that release sequence. The explorer saw it.)
  *
  * The word is one of its own: sharing the link's would corrupt limbo when a writer wakes after a remove.
  *
@@ -137,11 +138,12 @@ static enum vbuf_status write_slot(const struct map *map, struct slotmap_slot_ *
     } while (!vbuf_u64_cas_acq_rel(sequence, &seen, seen + WRITING));
     /* Acquire: it is either live, or value_now may have come before the lock. */
     if (vbuf_u32_load_acquire(&slot->generation) != live) {
-        vbuf_u64_store_release(sequence, seen);
+        vbuf_u64_fetch_add_acq_rel(sequence, (uint64_t)0 - WRITING); /* an RMW: see the essay */
         return VBUF_STALE;
     }
     write_words(copy_of(map, slot, seen + NEXT), value, map->head.value_size_);
-    vbuf_u64_store_release(sequence, seen + NEXT); /* pairs with value_read */
+    /* Release pairs with value_read; an RMW: see the essay. */
+    vbuf_u64_fetch_add_acq_rel(sequence, NEXT - WRITING);
     return VBUF_OK;
 }
 
