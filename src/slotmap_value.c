@@ -134,11 +134,11 @@ static enum vbuf_status write_slot(const struct map *map, struct slotmap_slot_ *
     do {
         if (seen & WRITING)
             return VBUF_BUSY;
-        /* Acquire pairs with value_now, and with the writer before us, whose copy we write. */
-    } while (!vbuf_u64_cas_acq_rel(sequence, &seen, seen + WRITING));
-    /* Acquire: it is either live, or value_now may have come before the lock. */
-    if (vbuf_u32_load_acquire(&slot->generation) != live) {
-        vbuf_u64_fetch_add_acq_rel(sequence, (uint64_t)0 - WRITING); /* an RMW: see the essay */
+        /* Acquire pairs with value_now. Not release: the words that follow are released, and pass it on. */
+    } while (!vbuf_u64_cas_acquire(sequence, &seen, seen + WRITING));
+    /* Relaxed: who locks after value_now has acquired the remove, and reads nothing older. */
+    if (vbuf_u32_load_relaxed(&slot->generation) != live) {
+        vbuf_u64_store_release(sequence, seen); /* passes on what we saw, to who locks next */
         return VBUF_STALE;
     }
     write_words(copy_of(map, slot, seen + NEXT), value, map->head.value_size_);

@@ -73,6 +73,8 @@ SCENARIO(slotmap_steps_publish)
 SCENARIO(slotmap_steps_once)
 SCENARIO(slotmap_steps_cancel)
 SCENARIO(slotmap_steps_release)
+SCENARIO(slotmap_steps_held)
+SCENARIO(slotmap_steps_held_plain)
 SCENARIO(slotmap_steps_two_releases)
 /* slotmap_value.c */
 SCENARIO(slotmap_value_read)

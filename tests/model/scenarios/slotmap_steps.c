@@ -7,17 +7,18 @@
 #include "slotmap/slotmap.h"
 
 static struct slotmap *map;
-static slotmap_handle given;          /* in set_up */
-static struct vbuf_atomic_u64 shared; /* a handle from thread to thread, without order */
-static struct vbuf_atomic_u32 won;    /* how many calls said VBUF_OK */
-static unsigned destroyed, expected;
+static slotmap_handle given;             /* in set_up */
+static struct vbuf_atomic_u64 shared;    /* a handle from thread to thread, without order */
+static struct vbuf_atomic_u32 won;       /* how many calls said VBUF_OK */
+static struct vbuf_atomic_u32 destroyed; /* destructors run on any thread */
+static unsigned expected;
 
 static void destroy_value(void *context, void *value)
 {
     (void)context;
     EXPLORE(*(uint64_t *)value == 7);
     explore_poison(value, sizeof(uint64_t));
-    destroyed++;
+    vbuf_u32_fetch_add_relaxed(&destroyed, 1);
 }
 
 static void create(size_t max_len)
@@ -68,7 +69,7 @@ static void finish(void)
     slotmap_collect(map);
     slotmap_collect(map);
     slotmap_destroy(map);
-    EXPLORE(destroyed == expected);
+    EXPLORE(vbuf_u32_load_relaxed(&destroyed) == expected);
 }
 
 /* ---- a claim is seen from its publish on ---- */
@@ -167,7 +168,7 @@ static void cancel_and_collect(void)
 /* Every value there is, is destroyed; nothing else. */
 static void finish_live(void)
 {
-    expected = (unsigned)slotmap_len(map) + destroyed;
+    expected = (unsigned)slotmap_len(map) + vbuf_u32_load_relaxed(&destroyed);
     finish();
 }
 
@@ -207,6 +208,24 @@ static void release_given(void)
     }
 }
 
+/* Its slot is nobody's before the release, and somebody's after it. */
+static void release_and_insert(void)
+{
+    bool released = slotmap_release(map, given) == VBUF_OK;
+    if (released)
+        vbuf_u32_fetch_add_relaxed(&won, 10);
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t value = 7;
+        slotmap_handle handle;
+        slotmap_collect(map);
+        if (slotmap_insert(map, &value, &handle) != VBUF_OK)
+            continue;
+        EXPLORE(released || slotmap_handle_index(handle) != slotmap_handle_index(given));
+        EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
+        expected++;
+    }
+}
+
 static void look_at_given(void)
 {
     slotmap_pin(map);
@@ -238,6 +257,40 @@ const struct explore_scenario slotmap_steps_release = {
     .set_up = set_up_live,
     .threads = {invalidate_given, release_given, look_at_given},
     .finish = finish_released,
+    .bounds = {.together = 2},
+};
+
+const struct explore_scenario slotmap_steps_held = {
+    .name = "slotmap.steps-held",
+    .checks = "S3 S6",
+    .set_up = set_up_live,
+    .threads = {invalidate_given, release_and_insert},
+    .finish = finish_released,
+    .bounds = {.together = 2},
+};
+
+/* The same without a destructor: then slots in limbo are looked at only because some are held. */
+static void set_up_no_destructor(void)
+{
+    struct slotmap_options options = {
+        .value_size = sizeof(uint64_t), .max_len = 4, .max_limbo = 4, .max_threads = 5};
+    EXPLORE(slotmap_create(&map, &options) == VBUF_OK);
+    uint64_t value = 7;
+    EXPLORE(slotmap_insert(map, &value, &given) == VBUF_OK);
+}
+
+static void finish_no_destructor(void)
+{
+    expected = 0;
+    finish_released();
+}
+
+const struct explore_scenario slotmap_steps_held_plain = {
+    .name = "slotmap.steps-held-plain",
+    .checks = "S6",
+    .set_up = set_up_no_destructor,
+    .threads = {invalidate_given, release_and_insert},
+    .finish = finish_no_destructor,
     .bounds = {.together = 2},
 };
 

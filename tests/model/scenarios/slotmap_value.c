@@ -12,14 +12,14 @@ struct pair {
 
 static struct slotmap *map;
 static slotmap_handle handle;
-static unsigned destroyed;
+static struct vbuf_atomic_u32 destroyed; /* destructors run on any thread */
 
 static void destroy_pair(void *context, void *value)
 {
     (void)context;
     const struct pair *pair = value;
     EXPLORE(pair->left == pair->right);
-    destroyed++;
+    vbuf_u32_fetch_add_relaxed(&destroyed, 1);
 }
 
 static void set_up(void)
@@ -37,7 +37,7 @@ static void set_up(void)
 static void finish(void)
 {
     slotmap_destroy(map);
-    EXPLORE(destroyed == 1);
+    EXPLORE(vbuf_u32_load_relaxed(&destroyed) == 1);
 }
 
 static void write_value(uint64_t number)
@@ -132,7 +132,7 @@ static void remove_and_insert(void)
 static void finish_lives(void)
 {
     slotmap_destroy(map);
-    EXPLORE(destroyed >= 1);
+    EXPLORE(vbuf_u32_load_relaxed(&destroyed) >= 1);
 }
 
 const struct explore_scenario slotmap_value_lives = {
