@@ -95,7 +95,7 @@ static inline uint64_t plain_map_insert(struct plain_map *map, struct item value
             plain_map_grow(map);
         index = map->used++;
         slot = &map->slots[index];
-        slot->generation = 0;
+        slot->generation = 8; /* so that the first handles are the same as those of slotmap */
     }
     slot->value = value;
     slot->generation++;

@@ -34,8 +34,8 @@ static void *serve(void *unused)
             (void)events_push(&log_of_users, session->user, NULL);
         sessions_unpin(&table);
 
-        sessions_remove(&table, handle);          /* from here on the handle is stale: */
-        if (sessions_get(&table, handle) != NULL) /* it never resolves again */
+        sessions_remove(&table, handle);       /* from here on the handle is stale: */
+        if (sessions_contains(&table, handle)) /* it never resolves again */
             puts("never printed");
     }
     return NULL;

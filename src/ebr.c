@@ -40,6 +40,9 @@
  * therefore need no fence either. (A thread that holds a shared pin attaches to nothing before it
  * ends, so that unpin knows which kind it ends.)
  *
+ * Readers are records that belong to no thread: taken from the domain by CAS, registered, scanned and pinned as
+ * threads' are. Who uses one may change; what orders one user after another orders its pins too.
+ *
  * The scan covers vbuf_thread_numbers_used() records, read after the heavy fence. A thread raises
  * that figure before it attaches, so whoever has seen it registered, has seen it raised.
  *
@@ -69,13 +72,23 @@
 
 /* ---- advance ---- */
 
+static bool is_behind(const struct ebr_record_ *record, uint64_t epoch)
+{
+    /* Pairs with the releases in unpin and repin. */
+    uint64_t pinned = vbuf_u64_load_acquire(&record->epoch);
+    return pinned > EBR_IDLE_ && pinned != epoch;
+}
+
 static bool somebody_is_behind(const struct ebr_domain *domain, uint64_t epoch)
 {
     uint32_t count = records_to_scan(domain);
     for (uint32_t i = 1; i < count; i++) {
-        /* Pairs with the releases in unpin and repin. */
-        uint64_t pinned = vbuf_u64_load_acquire(&record_at(domain, i)->head.epoch);
-        if (pinned > EBR_IDLE_ && pinned != epoch)
+        if (is_behind(&record_at(domain, i)->head, epoch))
+            return true;
+    }
+    count = readers_to_scan(domain);
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_behind(&reader_at(domain, i)->record_, epoch))
             return true;
     }
     return false;
@@ -95,6 +108,13 @@ static bool is_alone(struct ebr_domain *domain)
 bool ebr_is_crowded(struct ebr_domain *domain)
 {
     return vbuf_u32_load_relaxed(&domain->registered) > 1; /* a hint */
+}
+
+bool ebr_may_be_pinned(const struct ebr_domain *domain)
+{
+    struct record *record = own_record(domain);
+    return (record != NULL && is_pinned(record)) || vbuf_self_.shared_pins != 0 ||
+           readers_to_scan(domain) != 0;
 }
 
 /* Takes the turn to try the next step, if it is due. Relaxed: pace only, nothing relies on it. */
@@ -136,9 +156,10 @@ static enum ebr_advance issue_barrier(struct ebr_domain *domain, uint64_t epoch,
     return EBR_ADVANCED;
 }
 
-enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
+/* The step itself, at `epoch`. */
+static enum ebr_advance try_to_advance(struct ebr_domain *domain, uint64_t epoch, bool pressing)
 {
-    uint64_t epoch = ebr_epoch(domain);
+    uint64_t began = 0;
     struct record *self = own_record(domain);
     if (self != NULL) {
         uint64_t pinned = vbuf_u64_load_relaxed(&self->head.epoch); /* our own */
@@ -149,6 +170,7 @@ enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
         enum ebr_advance paid = issue_barrier(domain, epoch, pressing);
         if (paid != EBR_ADVANCED)
             return paid;
+        began = (uint64_t)vbuf_sys_now();
     }
     if (somebody_is_behind(domain, epoch))
         return EBR_HELD;
@@ -156,9 +178,41 @@ enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
     if (vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, 0) != 0)
         return EBR_HELD;
     /* Passes on what the scan acquired; pairs with the acquires of the epoch everywhere. */
-    if (vbuf_u64_cas_acq_rel(&domain->head.epoch, &epoch, epoch + 2))
-        vbuf_u64_fetch_add_relaxed(&domain->advances, 1); /* a figure */
+    if (vbuf_u64_cas_acq_rel(&domain->head.epoch, &epoch, epoch + 2)) {
+        vbuf_u64_fetch_add_relaxed(&domain->advances, 1); /* figures */
+        vbuf_u64_store_relaxed(&domain->held_since, began);
+    }
     return EBR_ADVANCED;
+}
+
+/* Somebody holds the epoch back. Relaxed, all: figures, and a pace. */
+static void note_hold(struct ebr_domain *domain)
+{
+    uint64_t since = vbuf_u64_load_relaxed(&domain->held_since);
+    if (since != 0 && domain->on_stall == NULL)
+        return;
+    uint64_t now = (uint64_t)vbuf_sys_now();
+    if (since == 0) {
+        vbuf_u64_cas_acquire(&domain->held_since, &since, now);
+        return;
+    }
+    uint64_t told = vbuf_u64_load_relaxed(&domain->stall_told);
+    uint64_t from = told > since ? told : since;
+    if (now - from < (uint64_t)domain->stall_limit || now < from ||
+        !vbuf_u64_cas_acquire(&domain->stall_told, &told, now))
+        return;
+    struct ebr_report stats;
+    ebr_stats(domain, &stats);
+    if (stats.stalled_ns != 0)
+        domain->on_stall(domain->context, &stats);
+}
+
+enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
+{
+    enum ebr_advance result = try_to_advance(domain, ebr_epoch(domain), pressing);
+    if (VBUF_UNLIKELY(result == EBR_HELD))
+        note_hold(domain);
+    return result;
 }
 
 /* ---- retire and reclaim ---- */
@@ -345,6 +399,17 @@ enum vbuf_status ebr_synchronize(struct ebr_domain *domain)
     return VBUF_OK;
 }
 
+/* Whether the record holds the epoch back more than those before it; noted if so. */
+static bool is_furthest_behind(const struct ebr_record_ *record, struct ebr_report *stats)
+{
+    uint64_t pinned = vbuf_u64_load_acquire(&record->epoch);
+    if (pinned <= EBR_IDLE_ || pinned >= stats->epoch ||
+        (stats->stalled_epoch != 0 && pinned >= stats->stalled_epoch))
+        return false;
+    stats->stalled_epoch = pinned;
+    return true;
+}
+
 enum vbuf_status ebr_stats(struct ebr_domain *domain, struct ebr_report *stats)
 {
     if (stats == NULL)
@@ -356,7 +421,6 @@ enum vbuf_status ebr_stats(struct ebr_domain *domain, struct ebr_report *stats)
         .barriers = vbuf_u64_load_relaxed(&domain->barriers),
         .barriers_failed = vbuf_u64_load_relaxed(&domain->barriers_failed),
         .barrier_ns = vbuf_u64_load_relaxed(&domain->barrier_ns),
-        .threads = vbuf_u32_load_relaxed(&domain->registered),
         .overflow_pins = vbuf_u32_load_relaxed(&domain->shared_pins),
     };
     stats->fence = stats->epoch & 1 ? VBUF_FENCE_FULL : VBUF_FENCE_PROCESS_WIDE;
@@ -365,16 +429,26 @@ enum vbuf_status ebr_stats(struct ebr_domain *domain, struct ebr_report *stats)
         struct record *record = record_at(domain, i);
         stats->reclaimed +=
             vbuf_u64_load_acquire(&record->reclaimed); /* pairs with reclaim_ready */
-        uint64_t pinned = vbuf_u64_load_acquire(&record->head.epoch);
-        if (pinned > EBR_IDLE_ && pinned < stats->epoch &&
-            (stats->stalled_thread == 0 || pinned < stats->stalled_epoch)) {
+        if (is_furthest_behind(&record->head, stats))
             stats->stalled_thread = vbuf_u64_load_relaxed(&record->system_id);
-            stats->stalled_epoch = pinned;
+    }
+    count = readers_to_scan(domain);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ebr_reader *reader = reader_at(domain, i);
+        stats->readers += vbuf_u32_load_relaxed(&reader->taken_);
+        if (is_furthest_behind(&reader->record_, stats)) {
+            stats->stalled_thread = 0;
+            stats->stalled_reader = reader;
         }
     }
+    uint64_t since = vbuf_u64_load_relaxed(&domain->held_since);
+    if ((stats->stalled_epoch != 0 || stats->overflow_pins != 0) && since != 0)
+        stats->stalled_ns = vbuf_sys_now() - (int64_t)since;
     /* Last, and of all that there are by now: never less than what was counted as reclaimed. */
     count = records_to_scan(domain);
     for (uint32_t i = 0; i < count; i++)
         stats->retired += vbuf_u64_load_relaxed(&record_at(domain, i)->retired);
+    uint32_t registered = vbuf_u32_load_relaxed(&domain->registered); /* with readers */
+    stats->threads = registered > stats->readers ? registered - stats->readers : 0;
     return VBUF_OK;
 }

@@ -21,6 +21,9 @@
 #include "system.h"
 
 #define DEFAULT_MAX_THREADS 1024
+#define DEFAULT_MAX_READERS 1024
+#define MOST_READERS (UINT32_C(1) << 20)
+#define DEFAULT_STALL_LIMIT INT64_C(1000000000)
 #define FIRST_EPOCH 2
 
 /* All domains of the process. Taken by create, destroy, exit and fork only. */
@@ -104,6 +107,14 @@ static void detach_everywhere(uint32_t number)
     pthread_mutex_unlock(&domains_lock);
 }
 
+static uint32_t count_readers(const struct ebr_domain *domain)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < readers_to_scan(domain); i++)
+        count += vbuf_u32_load_relaxed(&reader_at(domain, i)->taken_); /* of whoever is left */
+    return count;
+}
+
 static void lock_domains(void)
 {
     pthread_mutex_lock(&domains_lock);
@@ -126,7 +137,8 @@ static void forget_other_threads(void)
         }
         if (self != NULL)
             vbuf_u64_store_relaxed(&self->system_id, vbuf_sys_thread_id());
-        vbuf_u32_store_relaxed(&domain->registered, self != NULL);
+        /* Readers are the fibres', and the fibres may all be here. */
+        vbuf_u32_store_relaxed(&domain->registered, (self != NULL) + count_readers(domain));
         if (vbuf_self_.shared_pins == 0)
             vbuf_u32_store_relaxed(&domain->shared_pins, 0);
     }
@@ -145,21 +157,104 @@ __attribute__((constructor)) static void install_hooks_early(void)
     pthread_once(&hooks_once, install_hooks);
 }
 
+/* ---- readers ---- */
+
+static enum vbuf_status commit_reader(struct ebr_domain *domain, uint32_t number)
+{
+    /* Relaxed: a stale figure only makes us commit again. */
+    if (number < vbuf_u32_load_relaxed(&domain->reader_limit))
+        return VBUF_OK;
+    size_t end = vmem_align_up(((size_t)number + 1) * READER_STRIDE, vmem_page_size());
+    enum vbuf_status status = vbuf_commit(&domain->memory, domain->readers_offset, end);
+    if (status != VBUF_OK)
+        return status;
+    size_t limit = end / READER_STRIDE;
+    if (limit > domain->max_readers)
+        limit = domain->max_readers;
+    /* Pairs with the acquire in readers_to_scan. */
+    vbuf_u32_max_release(&domain->reader_limit, (uint32_t)limit);
+    return VBUF_OK;
+}
+
+/* Takes a reader that nobody has; its memory is committed first. */
+static enum vbuf_status take_reader(struct ebr_domain *domain, struct ebr_reader **taken)
+{
+    uint32_t hint = vbuf_u32_load_relaxed(&domain->reader_hint); /* a hint */
+    for (uint32_t i = 0; i < domain->max_readers; i++) {
+        uint32_t number = (hint + i) % domain->max_readers, free = 0;
+        enum vbuf_status status = commit_reader(domain, number);
+        if (status != VBUF_OK)
+            return status;
+        struct ebr_reader *reader = reader_at(domain, number);
+        /* A look first. The CAS acquires what the last holder did with it; pairs with the release in destroy. */
+        if (vbuf_u32_load_relaxed(&reader->taken_) != 0 ||
+            !vbuf_u32_cas_acq_rel(&reader->taken_, &free, 1))
+            continue;
+        vbuf_u32_store_relaxed(&domain->reader_hint, number + 1);
+        *taken = reader;
+        return VBUF_OK;
+    }
+    return VBUF_FULL;
+}
+
+enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct ebr_reader **reader)
+{
+    if (reader == NULL)
+        return VBUF_INVALID;
+    struct ebr_reader *taken;
+    enum vbuf_status status = take_reader(domain, &taken);
+    if (status != VBUF_OK)
+        return status;
+    /* Release, as in ebr_attach: for the last holder. */
+    vbuf_u64_store_release(&taken->record_.epoch, EBR_IDLE_);
+    taken->record_.nest = 1;
+    vbuf_u32_fetch_add_acq_rel(&domain->registered, 1); /* before any pin; pairs with is_alone */
+    *reader = taken;
+    return VBUF_OK;
+}
+
+void ebr_reader_destroy(struct ebr_domain *domain, struct ebr_reader *reader)
+{
+    if (reader == NULL)
+        return;
+    vbuf_u64_store_release(&reader->record_.epoch, EBR_UNATTACHED_); /* ends its pins */
+    reader->record_.nest = 0;
+    vbuf_u32_fetch_add_acq_rel(&domain->registered, UINT32_MAX); /* minus 1 */
+    size_t offset = (size_t)((unsigned char *)reader - (unsigned char *)reader_at(domain, 0));
+    vbuf_u32_store_relaxed(&domain->reader_hint, (uint32_t)(offset / READER_STRIDE)); /* a hint */
+    vbuf_u32_store_release(&reader->taken_, 0); /* pairs with the CAS in take_reader */
+}
+
 /* ---- domains ---- */
 
-enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_options *options)
+/* Fills in defaults; false iff the options cannot be right. */
+static bool complete_options(struct ebr_options *options)
 {
-    uint32_t max_threads = options != NULL ? options->max_threads : 0;
-    if (max_threads == 0)
-        max_threads = DEFAULT_MAX_THREADS;
-    if (result == NULL || max_threads >= VBUF_THREAD_NUMBERS)
+    if (options->max_threads == 0)
+        options->max_threads = DEFAULT_MAX_THREADS;
+    if (options->max_readers == 0)
+        options->max_readers = DEFAULT_MAX_READERS;
+    if (options->stall_limit == 0)
+        options->stall_limit = DEFAULT_STALL_LIMIT;
+    return options->max_threads < VBUF_THREAD_NUMBERS && options->max_readers <= MOST_READERS &&
+           options->stall_limit > 0;
+}
+
+enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_options *given)
+{
+    struct ebr_options options = {.max_threads = 0};
+    if (given != NULL)
+        options = *given;
+    if (result == NULL || !complete_options(&options))
         return VBUF_INVALID;
     pthread_once(&hooks_once, install_hooks);
-    size_t header = vmem_align_up(sizeof(struct ebr_domain), vmem_page_size());
+    size_t page = vmem_page_size(), header = vmem_align_up(sizeof(struct ebr_domain), page);
+    size_t readers =
+        header + vmem_align_up(((size_t)options.max_threads + 1) * EBR_RECORD_STRIDE_, page);
     struct vbuf memory;
     enum vbuf_status status =
-        vbuf_init(&memory, &(struct vbuf_options){.max = header + ((size_t)max_threads + 1) *
-                                                                      EBR_RECORD_STRIDE_});
+        vbuf_init(&memory, &(struct vbuf_options){.max = readers + (size_t)options.max_readers *
+                                                                       READER_STRIDE});
     if (status != VBUF_OK)
         return status;
     status = vbuf_commit(&memory, 0, header + EBR_RECORD_STRIDE_); /* with record 0 */
@@ -173,7 +268,12 @@ enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_
     domain->head.records = memory.data + header;
     domain->records_offset = header;
     vbuf_u32_store_relaxed(&domain->head.record_limit, 1); /* likewise */
-    domain->max_threads = max_threads;
+    domain->readers_offset = readers;
+    domain->max_threads = options.max_threads;
+    domain->max_readers = options.max_readers;
+    domain->on_stall = options.on_stall;
+    domain->context = options.context;
+    domain->stall_limit = options.stall_limit;
     domain->memory = memory;
     pthread_mutex_lock(&domains_lock);
     domain->next = domains;
@@ -191,6 +291,11 @@ static bool somebody_is_pinned(struct ebr_domain *domain)
     uint32_t count = records_to_scan(domain);
     for (uint32_t i = 1; i < count; i++) {
         if (vbuf_u64_load_acquire(&record_at(domain, i)->head.epoch) > EBR_IDLE_) /* unpin */
+            return true;
+    }
+    count = readers_to_scan(domain);
+    for (uint32_t i = 0; i < count; i++) {
+        if (vbuf_u64_load_acquire(&reader_at(domain, i)->record_.epoch) > EBR_IDLE_) /* likewise */
             return true;
     }
     return vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, 0) != 0;

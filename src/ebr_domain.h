@@ -41,9 +41,19 @@ struct ebr_domain {
     struct vbuf_atomic_u64 barriers;
     struct vbuf_atomic_u64 barriers_failed;
     struct vbuf_atomic_u64 barrier_ns;
+    struct vbuf_atomic_u64 held_since; /* a time by which the epoch was what it is; 0: not known */
+    struct vbuf_atomic_u64 stall_told; /* when on_stall was last told */
+    /* Readers: made and destroyed by anybody. */
+    struct vbuf_atomic_u32 reader_limit; /* readers below are committed; only grows */
+    struct vbuf_atomic_u32 reader_hint;  /* where there may be a free one */
     /* Fixed at creation, but for the list, which has its lock. */
     uint32_t max_threads;
+    uint32_t max_readers;
     size_t records_offset;
+    size_t readers_offset;
+    void (*on_stall)(void *context, const struct ebr_report *stats);
+    void *context;
+    int64_t stall_limit;
     struct vbuf memory;
     struct ebr_domain *next;
     struct ebr_domain **back; /* the pointer that points here */
@@ -52,6 +62,19 @@ struct ebr_domain {
 static inline struct record *record_at(const struct ebr_domain *domain, uint32_t number)
 {
     return (struct record *)(void *)(domain->head.records + (size_t)number * EBR_RECORD_STRIDE_);
+}
+
+#define READER_STRIDE 128 /* two lines */
+
+static inline struct ebr_reader *reader_at(const struct ebr_domain *domain, uint32_t number)
+{
+    return (struct ebr_reader *)(void *)(domain->head.records - domain->records_offset +
+                                         domain->readers_offset + (size_t)number * READER_STRIDE);
+}
+
+static inline uint32_t readers_to_scan(const struct ebr_domain *domain)
+{
+    return vbuf_u32_load_acquire(&domain->reader_limit); /* pairs with ebr_reader_create */
 }
 
 /* The calling thread's record if it is attached. */

@@ -31,6 +31,9 @@ static inline uint64_t ebr_epoch(struct ebr_domain *domain)
 /* Whether several threads pin this domain: then the epoch's line should be written seldom. A hint. */
 bool ebr_is_crowded(struct ebr_domain *domain);
 
+/* Whether the calling thread is pinned, as far as can be told: true also where there are readers, which are anybody's. */
+bool ebr_may_be_pinned(const struct ebr_domain *domain);
+
 /* Tries one step. `pressing`: even if a barrier was issued a moment ago. Lock-free. */
 enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing);
 

@@ -8,20 +8,30 @@
  * index below slot_limit may be looked at by anybody at any time; what a generation word says is
  * always true of some life of that slot.
  *
- * The generation word.
+ * The generation word: {life 29, state 3}. A handle is the word of a live slot, and the slot's index.
  *
- *      even       vacant: on a list, in limbo, claimed by an inserter, or not yet used
- *      odd        live: a value lies in the slot, whole, and {generation, index} is its handle
+ *      UNUSED       0   never lived
+ *      LIVE         1   a value lies in the slot, whole: the only state in which a handle resolves
+ *      REMOVED      2   in limbo, or vacant since: on a list, or in an inserter's hands
+ *      CLAIMED      3   in a claimer's hands, and its handle is out
+ *      CANCELLED    4   in limbo, or vacant since; there was no value
+ *      INVALIDATED  5   in limbo, and not to become vacant before its release
+ *      HELD         6   out of limbo, destroyed, and waiting for its release
  *
- *      g even ──publish: store g + 1, release, by who holds the slot──▶ g + 1
- *      g odd  ──unlink: CAS to g + 1, acq_rel, by anybody───────────▶ g + 1
+ *      vacant ──publish: store, release, by who holds the slot──▶ LIVE of the next life
+ *      vacant ──claim: store──▶ CLAIMED of the next ──publish: CAS──▶ LIVE
+ *                                                   ──cancel: CAS───▶ CANCELLED
+ *      LIVE ──remove: CAS, acq_rel, by anybody──▶ REMOVED
+ *      LIVE ──invalidate: CAS───────────────────▶ INVALIDATED ──release: CAS─────────▶ REMOVED
+ *             INVALIDATED ──grace has passed, destroyed: CAS──▶ HELD ──release: CAS──▶ CANCELLED
  *
- * Only the holder of a vacant slot writes its word, and only a CAS from one exact odd value writes
- * a live one, so the word only goes up, each odd value is one life, and of racing removes one wins
- * (S2). After life SLOTMAP_LAST_GENERATION the word is SLOTMAP_EXHAUSTED_: even, never on a free
- * list for long (an insert that meets it drops it), never incremented: nothing wraps, so a handle
- * that named one life never names another (S1). Stale reads of the word are harmless: an older odd
- * value is an older life, whose value, for a pinned reader, is still intact.
+ * (UNUSED, and REMOVED and CANCELLED out of limbo, are vacant: which of them makes no difference.) Only the
+ * holder of a vacant slot writes its word by a store, all else are CASes from one exact value, so the word only
+ * goes up, but for INVALIDATED to REMOVED and HELD to CANCELLED, which resolve as little. Each LIVE word is one life,
+ * and of racing removes one wins (S2). A slot that has lived in SLOTMAP_LAST_GENERATION is dropped by the insert that
+ * meets it: nothing wraps, so a handle that named one life never names another (S1). Stale
+ * reads of the word are harmless: an older LIVE is an older life, whose value, for a pinned reader, is
+ * still intact.
  *
  * get: acquire the word, compare with the handle. Equal: the value was whole at the publish
  * (acquire, release), and the slot is not reused before the reader unpins: after the unlink it
@@ -49,6 +59,7 @@
  */
 #include "slotmap/slotmap.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "slotmap_internal.h"
@@ -136,8 +147,9 @@ static bool complete_options(struct slotmap_options *options)
     if (options->max_threads == 0)
         options->max_threads = DEFAULT_MAX_THREADS;
     return options->max_len < UINT32_MAX && options->max_limbo < UINT32_MAX &&
-           options->max_threads < VBUF_THREAD_NUMBERS && options->first_generation % 2 == 0 &&
-           options->first_generation < SLOTMAP_LAST_GENERATION;
+           options->max_threads < VBUF_THREAD_NUMBERS && options->first_generation % 8 == 0 &&
+           options->first_generation < SLOTMAP_LAST_GENERATION - 8 &&
+           (options->first_generation == 0 || options->generation_seed == 0);
 }
 
 /* The layout, and the figures that follow from the options. False: too many slots, or bytes. */
@@ -145,6 +157,20 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
 {
     size_t page = vmem_page_size();
     size_t size = SLOTMAP_SLOT_SIZE_(options->value_size, options->value_align);
+    map->head.value_offset_ = SLOTMAP_VALUE_OFFSET_(options->value_align);
+    map->rest_offset = map->head.value_offset_; /* a vacant slot has no value */
+    map->head.updatable_ = options->updatable;
+    map->revivable = options->revivable;
+    map->head.apart_ = options->updatable || options->revivable;
+    if (map->head
+            .apart_) { /* {generation, link}, sequence, rest, padding, copy, copy: what it needs of these */
+        size_t align = options->value_align > 8 ? options->value_align : 8;
+        size_t head = sizeof(struct slotmap_slot_) + 8 * (size_t)options->updatable;
+        map->rest_offset = options->revivable ? head : sizeof(struct slotmap_slot_);
+        map->copy_size = vmem_align_up(options->value_size, align);
+        map->head.value_offset_ = vmem_align_up(head + 8 * (size_t)options->revivable, align);
+        size = map->head.value_offset_ + (options->updatable ? 2 : 1) * map->copy_size;
+    }
     size_t cache = MAX_CACHE_BYTES / size;
     cache = cache > MAX_CACHE ? MAX_CACHE : cache;
     cache = cache > options->max_len ? options->max_len : cache;
@@ -162,6 +188,8 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
     map->cache_limit = cache;
     map->slots = (uint32_t)slots;
     map->first_generation = options->first_generation;
+    map->generation_seed = options->generation_seed;
+    map->head.index_bits_ = (uint8_t)(32 - __builtin_clz(map->slots));
     map->max_threads = options->max_threads;
     map->max_len = options->max_len;
     map->max_limbo = options->max_limbo;
@@ -173,7 +201,6 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
         vmem_align_up(((size_t)options->max_threads + 1) * SLOTMAP_THREAD_STRIDE_, page);
     map->head.slot_size_ = size;
     map->head.value_size_ = options->value_size;
-    map->head.value_offset_ = SLOTMAP_VALUE_OFFSET_(options->value_align);
     return true;
 }
 
@@ -240,8 +267,10 @@ static void destroy_live(struct map *map)
     uint32_t end = vbuf_u32_load_acquire(&map->made);
     for (uint32_t i = 1; i < end; i++) {
         struct slotmap_slot_ *slot = slot_at(map, i);
-        if (vbuf_u32_load_acquire(&slot->generation) & 1) /* pairs with slotmap_publish_ */
-            map->destroy(map->context, value_of(map, slot));
+        enum slotmap_state_ state =
+            state_of(vbuf_u32_load_acquire(&slot->generation)); /* pairs with slotmap_publish_ */
+        if (state == SLOTMAP_LIVE_ || (map->revivable && state == SLOTMAP_REMOVED_))
+            map->destroy(map->context, value_now(map, slot));
     }
 }
 
@@ -275,7 +304,7 @@ enum vbuf_status slotmap_claim_slow_(struct slotmap *handle, struct slotmap_clai
         return status;
     }
     claim->slot = slot_at(map, claim->index);
-    claim->generation = vbuf_u32_load_relaxed(&claim->slot->generation); /* ours */
+    claim->live = slotmap_next_life_(vbuf_u32_load_relaxed(&claim->slot->generation)); /* ours */
     return VBUF_OK;
 }
 
@@ -287,15 +316,20 @@ void slotmap_turn_over_(struct slotmap *handle, struct slotmap_thread_ *thread)
     room_share_surplus(map, part);
 }
 
-void slotmap_bury_slow_(struct slotmap *handle, uint32_t index)
+void map_count_removed(struct map *map, struct part *part)
 {
-    struct map *map = map_of(handle);
-    struct part *part = map_own_part(map);
     /* Release: as in slotmap_bury_. */
     if (is_shared(map, part))
         vbuf_u64_fetch_add_acq_rel(&part->head.removed, 1);
     else
         vbuf_u64_owner_add_release(&part->head.removed, 1);
+}
+
+void slotmap_bury_slow_(struct slotmap *handle, uint32_t index)
+{
+    struct map *map = map_of(handle);
+    struct part *part = map_own_part(map);
+    map_count_removed(map, part);
     slots_bury(map, part, index);
 }
 
@@ -314,6 +348,8 @@ enum vbuf_status slotmap_insert(struct slotmap *map, const void *value, slotmap_
     enum vbuf_status status = slotmap_claim_slot_(map, map->slot_size_, &claim);
     if (status != VBUF_OK)
         return status;
+    if (VBUF_UNLIKELY(map->apart_))
+        value_begin(map_of(map), claim.slot);
     memcpy((unsigned char *)claim.slot + map->value_offset_, value, map->value_size_);
     uint64_t bits = slotmap_publish_(&claim);
     if (handle != NULL)
@@ -326,21 +362,25 @@ enum vbuf_status slotmap_read(struct slotmap *map, slotmap_handle handle, void *
     if (value == NULL)
         return VBUF_INVALID;
     slotmap_pin(map);
-    const void *found = slotmap_get(map, handle);
-    if (found != NULL)
-        memcpy(value, found, map->value_size_);
+    struct slotmap_slot_ *slot;
+    bool found = slotmap_find_(map, handle.bits, map->slot_size_, &slot);
+    if (found && VBUF_UNLIKELY(map->updatable_))
+        value_read(map_of(map), slot, value);
+    else if (found)
+        memcpy(value, (unsigned char *)slot + map->value_offset_, map->value_size_);
     slotmap_unpin(map);
-    return found != NULL ? VBUF_OK : VBUF_STALE;
+    return found ? VBUF_OK : VBUF_STALE;
 }
 
 enum vbuf_status slotmap_remove(struct slotmap *map, slotmap_handle handle, void **value)
 {
     struct slotmap_slot_ *slot;
-    enum vbuf_status status = slotmap_unlink_(map, handle.bits, map->slot_size_, &slot);
+    enum vbuf_status status =
+        slotmap_unlink_(map, handle.bits, map->slot_size_, SLOTMAP_REMOVED_, &slot);
     if (status != VBUF_OK)
         return status;
     if (value != NULL)
-        *value = (unsigned char *)slot + map->value_offset_;
+        *value = value_now(map_of(map), slot);
     slotmap_bury_(map, slot, (uint32_t)handle.bits);
     return VBUF_OK;
 }
@@ -350,6 +390,18 @@ size_t slotmap_collect(struct slotmap *map)
     size_t budget = SIZE_MAX;
     return slots_collect(map_of(map), &budget);
 }
+
+unsigned slotmap_tag_bits(const struct slotmap *map)
+{
+    return 32u - map->index_bits_;
+}
+
+#if defined(VBUF_DEBUG)
+void slotmap_assert_pinned_(const struct slotmap *map)
+{
+    assert(ebr_may_be_pinned(map->domain_) && "get without a pin");
+}
+#endif
 
 size_t slotmap_capacity(const struct slotmap *map)
 {

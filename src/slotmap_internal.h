@@ -1,6 +1,13 @@
 /*
- * slotmap_internal.h - the map's parts, for the three files that make it: slotmap.c (the calls),
- * slotmap_slots.c (where vacant slots come from and go), slotmap_room.c (max_len, exactly).
+ * slotmap_internal.h - the map's parts, for the files that make it.
+ *
+ *     slotmap.c         layout, creation, the plain calls
+ *     slotmap_steps.c   claim, publish, cancel; invalidate, release
+ *     slotmap_value.c   values that are written in place
+ *     slotmap_walk.c    clear, retain, and handles from pointers
+ *     slotmap_slots.c   where vacant slots come from and go
+ *     slotmap_limbo.c   removed slots, and whose lists are whose
+ *     slotmap_room.c    max_len, exactly
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -40,9 +47,12 @@ struct map {
     struct vbuf_atomic_u32 orphans; /* in limbo, not sealed: a stack emptied whole */
     struct vbuf_atomic_u32 made;    /* slots below were handed out at least once */
     struct vbuf_atomic_u64 freezes; /* tokens given to takers: each is unique */
+    struct vbuf_atomic_u32
+        holds; /* some value was ever invalidated: every slot in limbo must be looked at */
     /* Fixed at creation. */
     uint32_t slots __attribute__((aligned(VBUF_CACHE_LINE_PAIR))); /* slots there can be, with 0 */
     uint32_t first_generation;
+    uint32_t generation_seed;
     uint32_t max_threads;
     uint32_t room_batch;  /* how much room moves at a time */
     uint32_t chunk;       /* how many slots move at a time */
@@ -51,6 +61,9 @@ struct map {
     size_t max_limbo;
     size_t parts_offset;
     size_t slots_offset;
+    size_t copy_size;   /* of an updatable map's values, of which there are two */
+    size_t rest_offset; /* in a slot that heads a chunk: where the rest of it is written down */
+    bool revivable;
     bool owns_domain;
     void (*destroy)(void *context, void *value);
     void *context;
@@ -77,9 +90,29 @@ static inline struct slotmap_slot_ *slot_at(const struct map *map, uint32_t inde
     return slotmap_slot_at_(&map->head, index, map->head.slot_size_);
 }
 
-static inline void *value_of(const struct map *map, struct slotmap_slot_ *slot)
+/* Where a value begins; in an updatable map, its first copy. */
+static inline void *value_of(const struct map *map, const struct slotmap_slot_ *slot)
 {
-    return (unsigned char *)slot + map->head.value_offset_;
+    return (unsigned char *)(uintptr_t)slot + map->head.value_offset_;
+}
+
+/* The value, for who has it to itself, or removed it: slotmap_value.c. */
+void *value_now(const struct map *map, struct slotmap_slot_ *slot);
+
+/* Before a value is written to a vacant slot of a map whose slots have more to them. */
+void value_begin(struct map *map, struct slotmap_slot_ *slot);
+
+/* Copies a value that may be written meanwhile. */
+void value_read(const struct map *map, const struct slotmap_slot_ *slot, void *to);
+
+static inline enum slotmap_state_ state_of(uint32_t generation)
+{
+    return (enum slotmap_state_)(generation & SLOTMAP_STATE_);
+}
+
+static inline uint32_t with_state(uint32_t generation, enum slotmap_state_ state)
+{
+    return (generation & ~SLOTMAP_STATE_) | (uint32_t)state;
 }
 
 /* The next slot of a list. Relaxed: whoever walks a list owns it, or proves what it read by a CAS. */
@@ -114,6 +147,9 @@ static inline void push_first(const struct map *map, struct limbo_chain *chain, 
 /* The calling thread's part, made now if need be; part 0 when it gets none. */
 struct part *map_own_part(struct map *map);
 
+/* Counts a removed value: its room is free. The part is the calling thread's, or part 0. */
+void map_count_removed(struct map *map, struct part *part);
+
 /* One more than the highest part that may be in use: what a scan must cover, from 0. */
 uint32_t map_parts(const struct map *map);
 
@@ -130,6 +166,9 @@ enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index)
  * since its last grace period.
  */
 void slots_push_chunk(struct map *map, uint32_t head, uint32_t rest);
+
+/* Commits memory for so many more slots than there are. VBUF_OK, VBUF_FULL, VBUF_NOMEM. */
+enum vbuf_status slots_reserve(struct map *map, size_t count, bool prefault);
 
 /* Cuts a chunk off a chain and pushes it; how many slots that were. */
 uint64_t slots_share_chunk(struct map *map, struct limbo_chain *chain);

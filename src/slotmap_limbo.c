@@ -150,6 +150,23 @@ static uint64_t take_ready(struct map *map, struct part *part)
     return before - part->limbo.ready.count;
 }
 
+/* Ends a life whose grace has passed. True: the slot is vacant; false: it waits for its release. */
+static bool end_life(struct map *map, struct slotmap_slot_ *slot)
+{
+    /* Acquire pairs with the CASes that put it here; only INVALIDATED can change now. */
+    uint32_t generation = vbuf_u32_load_acquire(&slot->generation);
+    bool kept = map->revivable && state_of(generation) == SLOTMAP_REMOVED_;
+    if (map->destroy != NULL && state_of(generation) != SLOTMAP_CANCELLED_ && !kept) {
+        vbuf_self_.reclaiming++;
+        map->destroy(map->context, value_now(map, slot));
+        vbuf_self_.reclaiming--;
+    }
+    /* Release: destroyed before it is anybody's; pairs with the CAS in slotmap_release, which may be first. */
+    return state_of(generation) != SLOTMAP_INVALIDATED_ ||
+           !vbuf_u32_cas_acq_rel(&slot->generation, &generation,
+                                 with_state(generation, SLOTMAP_HELD_));
+}
+
 /*
  * Destroys one value, outside of the part, and keeps its slot; false: the part could not be entered
  * again.
@@ -158,14 +175,16 @@ static bool destroy_one(struct map *map, struct part *part)
 {
     uint32_t index = pop_first(map, &part->limbo.ready);
     part_leave(part);
-    vbuf_self_.reclaiming++;
-    map->destroy(map->context, value_of(map, slot_at(map, index)));
-    vbuf_self_.reclaiming--;
-    part_count(map, part, &part->reclaimed, 1);
+    bool vacant = end_life(map, slot_at(map, index));
+    if (vacant)
+        part_count(map, part, &part->reclaimed, 1);
     if (!part_enter_patiently(map, part)) {
-        slots_push_chunk(map, index, 0);
+        if (vacant)
+            slots_push_chunk(map, index, 0);
         return false;
     }
+    if (!vacant)
+        return true;
     push_first(map, &part->vacant, index);
     if (part->vacant.count >= part->keep + map->chunk)
         slots_share_chunk(map, &part->vacant);
@@ -192,7 +211,8 @@ bool slots_settle(struct map *map, struct part *part, size_t *budget, uint64_t *
         update_keep(map, part);
     if (part->limbo.ready.first == 0)
         return true;
-    if (map->destroy != NULL)
+    /* Relaxed: who invalidated a slot set it before the slot came onto the list that we have. */
+    if ((map->destroy != NULL && !map->revivable) || vbuf_u32_load_relaxed(&map->holds) != 0)
         return destroy_ready(map, part, budget, reclaimed);
     *reclaimed += take_ready(map, part);
     return true;
@@ -421,5 +441,5 @@ void slots_destroy_limbo(struct map *map)
         limbo_join(&all, &open, link_slots, map);
     }
     while (all.first != 0)
-        map->destroy(map->context, value_of(map, slot_at(map, pop_first(map, &all))));
+        end_life(map, slot_at(map, pop_first(map, &all)));
 }

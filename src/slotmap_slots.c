@@ -42,9 +42,15 @@
 
 /* ---- chunks ---- */
 
+/* Where the head of a chunk keeps the rest of it: in place of its value, unless that is still there. */
+static void *rest_of(const struct map *map, uint32_t head)
+{
+    return (unsigned char *)slot_at(map, head) + map->rest_offset;
+}
+
 void slots_push_chunk(struct map *map, uint32_t head, uint32_t rest)
 {
-    memcpy(value_of(map, slot_at(map, head)), &rest, sizeof rest);
+    memcpy(rest_of(map, head), &rest, sizeof rest);
     uint32_t seen = vbuf_u32_load_relaxed(&map->chunks); /* the CAS decides */
     do {
         set_link(map, head, seen);
@@ -63,7 +69,7 @@ static uint32_t pop_chunk(struct map *map, uint32_t *rest)
     }
     ebr_unpin(map->head.domain_);
     if (head != 0)
-        memcpy(rest, value_of(map, slot_at(map, head)), sizeof *rest);
+        memcpy(rest, rest_of(map, head), sizeof *rest);
     return head;
 }
 
@@ -113,6 +119,16 @@ static enum vbuf_status commit_slots(struct map *map, uint32_t need)
     return status;
 }
 
+/* What a slot starts at. Spread: over the lower half, by a good mixer's first bits. */
+static uint32_t first_generation(const struct map *map, uint32_t index)
+{
+    if (map->generation_seed == 0)
+        return map->first_generation;
+    uint64_t mixed = ((uint64_t)map->generation_seed << 32 | index) * UINT64_C(0x9E3779B97F4A7C15);
+    mixed = (mixed ^ (mixed >> 29)) * UINT64_C(0xBF58476D1CE4E5B9);
+    return (uint32_t)(mixed >> 33) & ~SLOTMAP_STATE_;
+}
+
 /* Takes up to `most` slots that were never used: the first and how many. FULL: there are none. */
 static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *first, uint32_t *made)
 {
@@ -133,11 +149,28 @@ static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *fir
     }
     for (uint32_t i = 0; i < *made; i++) {
         struct slotmap_slot_ *slot = slot_at(map, *first + i);
-        if (map->first_generation != 0) /* relaxed: even, like the 0 it replaces: never resolves */
-            vbuf_u32_store_relaxed(&slot->generation, map->first_generation);
+        uint32_t generation = first_generation(map, *first + i);
+        if (generation != 0) /* relaxed: UNUSED, as the 0 it replaces: never resolves */
+            vbuf_u32_store_relaxed(&slot->generation, generation);
         vbuf_u32_store_relaxed(&slot->link, i + 1 < *made ? *first + i + 1 : 0); /* ours */
     }
     return VBUF_OK;
+}
+
+enum vbuf_status slots_reserve(struct map *map, size_t count, bool prefault)
+{
+    if (count > map->max_len)
+        return VBUF_FULL;
+    uint32_t made = vbuf_u32_load_acquire(&map->made); /* pairs with the CAS above */
+    /* Slots are made a chunk at a time. At the end of the map are all there can be. */
+    uint64_t need = (uint64_t)made + count + map->chunk;
+    need = need < map->slots ? need : map->slots;
+    enum vbuf_status status = commit_slots(map, (uint32_t)need);
+    if (status != VBUF_OK || !prefault)
+        return status;
+    size_t size = map->head.slot_size_;
+    return vmem_prefault(&map->memory.memory, map->slots_offset + made * size,
+                         (size_t)(need - made) * size);
 }
 
 /* ---- taking a slot ---- */
@@ -145,7 +178,7 @@ static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *fir
 static bool is_exhausted(struct map *map, struct part *part, uint32_t index)
 {
     /* Relaxed: the slot is ours. */
-    if (vbuf_u32_load_relaxed(&slot_at(map, index)->generation) != SLOTMAP_EXHAUSTED_)
+    if (vbuf_u32_load_relaxed(&slot_at(map, index)->generation) < SLOTMAP_LAST_GENERATION)
         return false;
     part_count(map, part, &part->exhausted, 1); /* and drop it */
     return true;

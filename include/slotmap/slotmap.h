@@ -8,11 +8,15 @@
  *   S1 A stale handle never resolves. Never: a slot whose generations are used up leaves service.
  *   S2 Of any number of racing removes of one handle, exactly one wins.
  *   S3 A value got under a pin stays intact until unpin.
+ *   S4 slotmap_read returns a value that one insert or write put there whole, never a mix. A writer stopped
+ *      half-way blocks no reader; a second writer of the same value gets VBUF_BUSY.
  *   S5 max_len live values always fit, whatever slots other threads cache or left behind, as long as at
  *      most max_limbo removed values wait for readers. VBUF_FULL means max_len.
- *   S6 Every inserted value is destroyed exactly once: after its remove, or with the map.
+ *   S6 Every published value is destroyed exactly once: after its remove, or with the map. A cancelled one
+ *      never, and its handle never resolves.
  *   S7 Iteration visits every value that was live throughout exactly once, and none twice.
- *   S8 get and contains are wait-free; insert and remove are lock-free (commits aside).
+ *   S8 get, contains, and read on a map that is not updatable are wait-free; read on an updatable map, insert
+ *      and remove are lock-free (commits aside).
  *   S9 slotmap_collect, from any thread, destroys everything removed before it that no pin protects,
  *      also what a thread removed that now sleeps.
  *
@@ -23,6 +27,9 @@
  *     insert               yes                 yes      yes      yes       yes         no
  *     remove               yes (1)             yes      yes      yes       yes         no
  *     (1) what get or next returned stays readable until the caller unpins (S3).
+ *
+ * claim, publish, cancel, insert_many and reserve go with everything that insert goes with; invalidate,
+ * release, clear and retain with everything that remove does; read and write with everything that get does.
  *
  * A thread that inserts, removes or collects needs no pin; a thread that looks at a value needs
  * one. What a pinned thread removes cannot be reused before it unpins.
@@ -67,9 +74,21 @@ struct slotmap_options {
     /* Threads with lists of their own, counted as in ebr_options; 0: 1024, at most 4095. Others work
      * through shared words: correct, but slower. */
     uint32_t max_threads;
-    /* For tests: slots start as if they had lived half this many lives: an even number below
-     * SLOTMAP_LAST_GENERATION; 0 is the start. */
+    /* For tests: slots start as if they had lived an eighth of this many lives: a multiple of 8 below
+     * SLOTMAP_LAST_GENERATION - 8; 0 is the start. */
     uint32_t first_generation;
+    /*
+     * Not 0: slots start at generations spread by it, so that a handle of another map, or of an earlier run, is
+     * caught with high probability; no more than that. Costs at most half a slot's lives.
+     */
+    uint32_t generation_seed;
+    /*
+     * Removed values are kept for slotmap_revive: destroyed when their slot is inserted into, or with the map; not by
+     * slotmap_collect (S9), and not in limbo.
+     */
+    bool revivable;
+    /* Values may be changed by slotmap_write, and are then read by slotmap_read alone: they are kept twice. */
+    bool updatable;
     /*
      * Destroys a value: once, after its remove and after every pin that could see it has ended,
      * inside some insert, remove or collect on any thread, at most 128 in one insert or remove; or
@@ -83,8 +102,8 @@ struct slotmap_options {
     void *context;
 };
 
-/* The last generation a slot can live in: 2^31 - 1 lives a slot. */
-#define SLOTMAP_LAST_GENERATION UINT32_C(0xFFFFFFFD)
+/* The last generation a slot can live in: 2^29 - 1 lives a slot. */
+#define SLOTMAP_LAST_GENERATION UINT32_C(0xFFFFFFF9)
 
 struct slotmap_report {
     size_t len;             /* live values */
@@ -103,10 +122,22 @@ struct slotmap_report {
 
 /* ---- private: what inlined calls touch ---- */
 
+/* What a generation's last three bits say; the others count lives. See the essay in slotmap.c. */
+enum slotmap_state_ {
+    SLOTMAP_UNUSED_ = 0,
+    SLOTMAP_LIVE_ = 1,
+    SLOTMAP_REMOVED_ = 2,     /* waits, or is vacant */
+    SLOTMAP_CLAIMED_ = 3,     /* a handle is out, but does not resolve yet */
+    SLOTMAP_CANCELLED_ = 4,   /* waits, or is vacant; there is no value */
+    SLOTMAP_INVALIDATED_ = 5, /* waits; is not vacant before its release */
+    SLOTMAP_HELD_ = 6         /* destroyed; is not vacant before its release */
+};
+#define SLOTMAP_STATE_ 7u
+
 /* In front of every value. */
 struct slotmap_slot_ {
-    struct vbuf_atomic_u32 generation; /* odd: live. Even: vacant. See the essay in slotmap.c */
-    struct vbuf_atomic_u32 link;       /* the next slot of the list this one is on; 0 is none */
+    struct vbuf_atomic_u32 generation;
+    struct vbuf_atomic_u32 link; /* the next slot of the list this one is on; 0 is none */
 };
 
 /* A thread's part of a map, found by its dense id. */
@@ -136,6 +167,9 @@ struct slotmap {
     size_t value_size_;
     unsigned char *threads_; /* thread i's part at threads_ + i * SLOTMAP_THREAD_STRIDE_ */
     bool full_fence_;        /* the light side of the fence must be a full one */
+    bool apart_; /* slots are larger than SLOTMAP_DEFINE thinks: updatable, or revivable */
+    bool updatable_;
+    uint8_t index_bits_; /* of a handle, that slots need; 32 at most */
     /* Written by growers, read by everybody. Only grow. */
     struct vbuf_atomic_u32 slot_limit_;   /* slots below are committed */
     struct vbuf_atomic_u32 thread_limit_; /* ids from 1 up to it have a committed part */
@@ -144,12 +178,11 @@ struct slotmap {
 #define SLOTMAP_THREAD_STRIDE_ 256
 #define SLOTMAP_BATCH_ 64
 #define SLOTMAP_TAKING_ 1
-#define SLOTMAP_EXHAUSTED_ (SLOTMAP_LAST_GENERATION + 1)
 
 struct slotmap_claim_ {
     struct slotmap_slot_ *slot;
     uint32_t index;
-    uint32_t generation; /* the vacant generation the slot has now */
+    uint32_t live; /* the generation it will live in */
 };
 
 VBUF_API enum vbuf_status slotmap_claim_slow_(struct slotmap *map, struct slotmap_claim_ *claim);
@@ -158,6 +191,14 @@ VBUF_API void slotmap_bury_slow_(struct slotmap *map,
                                  uint32_t index); /* without a part: counts too */
 VBUF_API void slotmap_bury_frozen_(struct slotmap *map, struct slotmap_thread_ *thread,
                                    uint32_t index);
+
+/* Asserts, where misuse is looked for, that the caller is pinned, as far as can be told: readers are anybody's. */
+#if defined(VBUF_DEBUG)
+VBUF_API void slotmap_assert_pinned_(const struct slotmap *map);
+#define SLOTMAP_ASSERT_PINNED_(map) slotmap_assert_pinned_(map)
+#else
+#define SLOTMAP_ASSERT_PINNED_(map) ((void)0)
+#endif
 
 /* The calling thread's part; false when it has none yet, or gets none. */
 VBUF_ALWAYS_INLINE bool slotmap_thread_of_(const struct slotmap *map,
@@ -189,7 +230,8 @@ VBUF_ALWAYS_INLINE bool slotmap_find_(const struct slotmap *map, uint64_t bits, 
         return false;
     *slot = slotmap_slot_at_(map, index, slot_size);
     /* Acquire pairs with the release in slotmap_publish_: the value is whole. */
-    return vbuf_u32_load_acquire(&(*slot)->generation) == generation && (generation & 1);
+    return vbuf_u32_load_acquire(&(*slot)->generation) == generation &&
+           (generation & SLOTMAP_STATE_) == SLOTMAP_LIVE_;
 }
 
 /*
@@ -213,6 +255,12 @@ static inline void slotmap_leave_(struct slotmap_thread_ *thread)
     vbuf_u32_store_release(&thread->busy, 0); /* pairs with the taker's acquire of busy */
 }
 
+/* The generation that a vacant slot lives in next. */
+static inline uint32_t slotmap_next_life_(uint32_t generation)
+{
+    return (generation | SLOTMAP_STATE_) + 1 + SLOTMAP_LIVE_;
+}
+
 /*
  * Takes a vacant slot for the calling thread: its own until it publishes it. Room for it is taken out
  * of what the thread was granted, by counting it in; others may be taking unused room back meanwhile.
@@ -234,8 +282,9 @@ VBUF_ALWAYS_INLINE enum vbuf_status slotmap_claim_slot_(struct slotmap *map, siz
         if (VBUF_LIKELY((int64_t)(room - inserted) >= 0 && claim->index != 0)) {
             claim->slot = slotmap_slot_at_(map, claim->index, slot_size);
             /* Relaxed: a vacant slot is written by whoever holds it, and that is us. */
-            claim->generation = vbuf_u32_load_relaxed(&claim->slot->generation);
-            if (VBUF_LIKELY(claim->generation != SLOTMAP_EXHAUSTED_)) {
+            uint32_t generation = vbuf_u32_load_relaxed(&claim->slot->generation);
+            claim->live = slotmap_next_life_(generation);
+            if (VBUF_LIKELY(generation < SLOTMAP_LAST_GENERATION)) {
                 uint32_t next = vbuf_u32_load_relaxed(&claim->slot->link); /* likewise ours */
                 thread->free = next;
                 slotmap_leave_(thread);
@@ -253,15 +302,14 @@ VBUF_ALWAYS_INLINE enum vbuf_status slotmap_claim_slot_(struct slotmap *map, siz
 /* Makes a claimed slot, its value written, live; gives its handle's bits. */
 VBUF_ALWAYS_INLINE uint64_t slotmap_publish_(const struct slotmap_claim_ *claim)
 {
-    uint32_t live = claim->generation + 1;
     /* Pairs with the acquire in slotmap_find_. */
-    vbuf_u32_store_release(&claim->slot->generation, live);
-    return (uint64_t)live << 32 | claim->index;
+    vbuf_u32_store_release(&claim->slot->generation, claim->live);
+    return (uint64_t)claim->live << 32 | claim->index;
 }
 
 /* Unlinks what lives under these bits: VBUF_OK for exactly one caller a life (S2). */
 VBUF_ALWAYS_INLINE enum vbuf_status slotmap_unlink_(struct slotmap *map, uint64_t bits,
-                                                    size_t slot_size,
+                                                    size_t slot_size, enum slotmap_state_ state,
                                                     struct slotmap_slot_ **unlinked)
 {
     struct slotmap_slot_ *slot;
@@ -269,7 +317,7 @@ VBUF_ALWAYS_INLINE enum vbuf_status slotmap_unlink_(struct slotmap *map, uint64_
         return VBUF_STALE;
     uint32_t live = (uint32_t)(bits >> 32);
     /* Release: what we did with the value is done; acquire: we may read it. Pairs with itself. */
-    if (!vbuf_u32_cas_acq_rel(&slot->generation, &live, live + 1))
+    if (!vbuf_u32_cas_acq_rel(&slot->generation, &live, live - SLOTMAP_LIVE_ + (uint32_t)state))
         return VBUF_STALE;
     *unlinked = slot;
     return VBUF_OK;
@@ -312,7 +360,8 @@ VBUF_ALWAYS_INLINE void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ 
 /*
  * Creates an empty map.
  * Returns VBUF_INVALID iff map or options is NULL, value_size is 0 or above 1 MiB, the alignment is
- * not as the options demand, max_threads exceeds 4095, first_generation is odd or too large, or the
+ * not as the options demand, max_threads exceeds 4095, first_generation is not a multiple of 8, or too large,
+ * or given beside generation_seed, or the
  * slots that max_len, max_limbo and the threads' caches need are more than 2^32 - 1 or overflow the
  * address space; VBUF_NOMEM iff address space or memory for bookkeeping is refused.
  */
@@ -337,6 +386,17 @@ static inline void slotmap_unpin(struct slotmap *map)
     ebr_unpin(map->domain_);
 }
 
+/* The same through a reader of the map's domain, for fibres: see ebr_reader_create. */
+static inline void slotmap_pin_on(struct slotmap *map, struct ebr_reader *reader)
+{
+    ebr_pin_on(map->domain_, reader);
+}
+
+static inline void slotmap_unpin_on(struct slotmap *map, struct ebr_reader *reader)
+{
+    ebr_unpin_on(map->domain_, reader);
+}
+
 /* The map's domain: its own, or the one given at creation. */
 static inline struct ebr_domain *slotmap_domain(const struct slotmap *map)
 {
@@ -353,6 +413,30 @@ static inline slotmap_handle slotmap_handle_from_u64(uint64_t bits)
 {
     slotmap_handle handle = {bits};
     return handle;
+}
+
+/*
+ * Tags: bits of the index that max_len leaves unused are the user's. A tagged handle is a number to keep; it resolves
+ * nothing before its tag is taken off. The tag must be below 2^slotmap_tag_bits(map). All wait-free.
+ */
+VBUF_API unsigned slotmap_tag_bits(const struct slotmap *map);
+
+static inline slotmap_handle slotmap_with_tag(const struct slotmap *map, slotmap_handle handle,
+                                              uint32_t tag)
+{
+    slotmap_handle tagged = {handle.bits | (uint64_t)tag << map->index_bits_};
+    return tagged;
+}
+
+static inline uint32_t slotmap_tag(const struct slotmap *map, slotmap_handle handle)
+{
+    return (uint32_t)((handle.bits & UINT32_MAX) >> map->index_bits_);
+}
+
+static inline slotmap_handle slotmap_without_tag(const struct slotmap *map, slotmap_handle handle)
+{
+    slotmap_handle plain = {handle.bits ^ (uint64_t)slotmap_tag(map, handle) << map->index_bits_};
+    return plain;
 }
 
 /* The handle's slot number, from 1 up: for side arrays. Two live handles never share one. */
@@ -379,12 +463,14 @@ VBUF_API enum vbuf_status slotmap_insert(struct slotmap *map, const void *value,
 
 /*
  * The value that lives under `handle`, or NULL. The caller must be pinned; the pointer is valid
- * until it unpins. Any 64 bits are a safe argument.
+ * until it unpins. Any 64 bits are a safe argument. In an updatable map the pointer says only that a value lives:
+ * read it by slotmap_read.
  * Any pinned thread. Wait-free: two loads and two compares.
  */
 static inline void *slotmap_get(const struct slotmap *map, slotmap_handle handle)
 {
     struct slotmap_slot_ *slot;
+    SLOTMAP_ASSERT_PINNED_(map);
     if (!slotmap_find_(map, handle.bits, map->slot_size_, &slot))
         return NULL;
     return (unsigned char *)slot + map->value_offset_;
@@ -399,7 +485,9 @@ static inline bool slotmap_contains(const struct slotmap *map, slotmap_handle ha
 
 /*
  * Copies the value that lives under `handle` to *value; pins by itself.
- * Returns VBUF_INVALID iff value is NULL; VBUF_STALE iff no value lives there. Wait-free.
+ * Returns VBUF_INVALID iff value is NULL; VBUF_STALE iff no value lives there. Wait-free; on an updatable map
+ * lock-free: it starts again when two writes of the value overtake it. What it returns one insert or write put
+ * there whole (S4).
  */
 VBUF_API enum vbuf_status slotmap_read(struct slotmap *map, slotmap_handle handle, void *value);
 
@@ -411,6 +499,101 @@ VBUF_API enum vbuf_status slotmap_read(struct slotmap *map, slotmap_handle handl
  * Any thread, pinned or not. Lock-free. One compare-and-swap, and a share of an exchange per 64.
  */
 VBUF_API enum vbuf_status slotmap_remove(struct slotmap *map, slotmap_handle handle, void **value);
+
+/* ---- in two steps ---- */
+
+/*
+ * Takes a slot whose handle is known before its value: write the value, then publish, from this thread or
+ * another that it is handed to; or cancel. Until it is published the handle does not resolve. A claim counts as
+ * live (slotmap_len, max_len), and what is claimed must be published or cancelled. Fresh memory: *value holds
+ * anything.
+ * Returns VBUF_INVALID iff handle or value is NULL; otherwise as slotmap_insert.
+ */
+VBUF_API enum vbuf_status slotmap_claim(struct slotmap *map, slotmap_handle *handle, void **value);
+
+/*
+ * As slotmap_claim, but hands back what the slot held before, where that is still there: *revived says so. The old value
+ * is the caller's then: it is not destroyed, unless it is published again. Only where the map is `revivable`.
+ * Returns VBUF_INVALID iff handle, value or revived is NULL, or the map is not revivable; otherwise as slotmap_insert.
+ */
+VBUF_API enum vbuf_status slotmap_revive(struct slotmap *map, slotmap_handle *handle, void **value,
+                                         bool *revived);
+
+/*
+ * Makes a claimed value live: what was written to it happens before any get that finds it.
+ * Returns VBUF_STALE iff nothing is claimed under the handle (any more). Wait-free.
+ */
+VBUF_API enum vbuf_status slotmap_publish(struct slotmap *map, slotmap_handle handle);
+
+/*
+ * Gives a claim up: its handle never resolves, and nothing is destroyed. The slot waits out a grace period, and
+ * counts as removed.
+ * Returns VBUF_STALE iff nothing is claimed under the handle (any more). Lock-free.
+ */
+VBUF_API enum vbuf_status slotmap_cancel(struct slotmap *map, slotmap_handle handle);
+
+/*
+ * Inserts copies of `count` values that lie one behind the other: all of them or none. Each becomes live by
+ * itself, in order. `handles` takes as many handles, or is NULL.
+ * Returns VBUF_INVALID iff values is NULL and count is not 0; otherwise as slotmap_insert, and then
+ * nothing was inserted.
+ */
+VBUF_API enum vbuf_status slotmap_insert_many(struct slotmap *map, const void *values, size_t count,
+                                              slotmap_handle *handles);
+
+/*
+ * Removes the value but keeps its slot: the handle never resolves again, the value is destroyed as after
+ * slotmap_remove, but the slot, and its index, serve nobody else before slotmap_release: for side arrays
+ * that others still look at. Until then it counts as live (slotmap_len, max_len).
+ * Returns VBUF_STALE iff nothing lives under the handle. Lock-free.
+ */
+VBUF_API enum vbuf_status slotmap_invalidate(struct slotmap *map, slotmap_handle handle);
+
+/*
+ * Gives back the slot of an invalidated value, which may still wait for its destructor.
+ * Returns VBUF_STALE iff the handle is not of an invalidated value, or it was released already: of racing
+ * releases one wins. Lock-free.
+ */
+VBUF_API enum vbuf_status slotmap_release(struct slotmap *map, slotmap_handle handle);
+
+/* ---- values that change ---- */
+
+/*
+ * Replaces the value that lives under `handle` by a copy of *value; only where the map is `updatable`. Pins by
+ * itself.
+ * Returns VBUF_INVALID iff value is NULL or the map is not updatable; VBUF_STALE iff nothing lives there;
+ * VBUF_BUSY iff another write of the same value is under way, which may have been stopped: nothing changed.
+ * Lock-free. A read that returns the value happens after the write (S4).
+ */
+VBUF_API enum vbuf_status slotmap_write(struct slotmap *map, slotmap_handle handle,
+                                        const void *value);
+
+/* ---- all of them ---- */
+
+/* The handle of the value that `value`, from get, next or claim, points to. The caller is pinned, or knows otherwise
+ * that it lives; any other pointer gives nonsense. Wait-free. */
+VBUF_API slotmap_handle slotmap_handle_of(const struct slotmap *map, const void *value);
+
+/*
+ * Commits memory, so that the calling thread's next `count` inserts make no system call if no other thread inserts
+ * meanwhile and nobody is pinned for long. With `prefault`, their pages are there as well.
+ * Returns VBUF_FULL iff more slots than the map can have would be needed; VBUF_NOMEM iff memory is refused.
+ */
+VBUF_API enum vbuf_status slotmap_reserve(struct slotmap *map, size_t count, bool prefault);
+
+/*
+ * Removes every value that is live at the call and still live when it comes to it; others go on meanwhile. How many
+ * it removed. Lock-free.
+ */
+VBUF_API size_t slotmap_clear(struct slotmap *map);
+
+/*
+ * Removes those for which keep(context, handle, value) says false. `keep` runs on the calling thread, which is pinned
+ * meanwhile; it may use the map. How many it removed.
+ */
+VBUF_API size_t slotmap_retain(struct slotmap *map,
+                               bool (*keep)(void *context, slotmap_handle handle, void *value),
+                               void *context);
 
 /* Live values; exact when nobody inserts or removes meanwhile. Reads one line a thread. */
 VBUF_API size_t slotmap_len(const struct slotmap *map);
@@ -442,6 +625,20 @@ struct slotmap_iter {
 /* Starts an iteration over what is live now. Sees what the calling thread has inserted. Wait-free. */
 VBUF_API struct slotmap_iter slotmap_iter_begin(struct slotmap *map);
 
+/*
+ * Cuts the second half of what is left off an iteration, for another thread; false: too little is left. Both
+ * together visit what the whole would have (S7).
+ */
+static inline bool slotmap_iter_split(struct slotmap_iter *iter, struct slotmap_iter *other)
+{
+    if (iter->end - iter->index < 2)
+        return false;
+    *other = *iter;
+    other->index = iter->index + (iter->end - iter->index) / 2;
+    iter->end = other->index;
+    return true;
+}
+
 VBUF_ALWAYS_INLINE void *slotmap_iter_next_(struct slotmap_iter *iter, uint64_t *bits,
                                             size_t slot_size, size_t value_offset)
 {
@@ -450,7 +647,7 @@ VBUF_ALWAYS_INLINE void *slotmap_iter_next_(struct slotmap_iter *iter, uint64_t 
         struct slotmap_slot_ *slot = slotmap_slot_at_(iter->map, index, slot_size);
         /* Pairs with slotmap_publish_. */
         uint32_t generation = vbuf_u32_load_acquire(&slot->generation);
-        if (!(generation & 1))
+        if ((generation & SLOTMAP_STATE_) != SLOTMAP_LIVE_)
             continue;
         *bits = (uint64_t)generation << 32 | index;
         return (unsigned char *)slot + value_offset;
@@ -517,6 +714,8 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
             options = *given;                                                                      \
         options.value_size = sizeof(T);                                                            \
         options.value_align = SLOTMAP_ALIGNOF_(T);                                                 \
+        if (options.updatable || options.revivable) /* their slots are larger */                   \
+            return VBUF_INVALID;                                                                   \
         return slotmap_create(&m->map, &options);                                                  \
     }                                                                                              \
     VBUF_UNUSED static inline void name##_destroy(struct name *m)                                  \
@@ -548,6 +747,7 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
     VBUF_UNUSED VBUF_ALWAYS_INLINE T *name##_get(const struct name *m, name##_handle handle)       \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
+        SLOTMAP_ASSERT_PINNED_(m->map);                                                            \
         if (!slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot))                         \
             return NULL;                                                                           \
         return (T *)(void *)((unsigned char *)slot + name##_value_offset_);                        \
@@ -562,7 +762,8 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
                                                                   name##_handle handle)            \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
-        enum vbuf_status status = slotmap_unlink_(m->map, handle.bits, name##_slot_size_, &slot);  \
+        enum vbuf_status status =                                                                  \
+            slotmap_unlink_(m->map, handle.bits, name##_slot_size_, SLOTMAP_REMOVED_, &slot);      \
         if (VBUF_LIKELY(status == VBUF_OK))                                                        \
             slotmap_bury_(m->map, slot, (uint32_t)handle.bits);                                    \
         return status;                                                                             \

@@ -9,7 +9,8 @@
  *
  * Who may call what at once: everything but ebr_domain_destroy, which needs exclusive access, may
  * run at any time from any threads. A pin belongs to the thread that took it and must not migrate:
- * with fibres, do not switch while pinned.
+ * with fibres, do not switch while pinned, or pin through readers (ebr_pin_on), which belong to whoever
+ * runs the fibre, on whatever thread.
  *
  *                  retire    collect   synchronize   detach        domain_destroy
  *     unpinned     yes       yes       yes           yes           exclusive
@@ -44,6 +45,8 @@ struct ebr_entry {
     void (*reclaim)(struct ebr_entry *entry);
 };
 
+struct ebr_report;
+
 struct ebr_options {
     /*
      * 0 means 1024, at most 4095. Threads get the lowest free number of the process at first use
@@ -51,6 +54,16 @@ struct ebr_options {
      * pin through a shared word: correct, but slower, and every advance waits for them.
      */
     uint32_t max_threads;
+    /* Readers for ebr_pin_on; 0 means 1024, at most 2^20. What is not used costs address space only. */
+    uint32_t max_readers;
+    /*
+     * Told when the epoch has stood still for stall_limit nanoseconds because of a pin, and again each time as much
+     * more has passed: in the retire, collect or synchronize, on whatever thread, that finds it so. Must not use the domain,
+     * but for ebr_stats, nor anything that retires into it. May be NULL.
+     */
+    void (*on_stall)(void *context, const struct ebr_report *stats);
+    void *context;
+    int64_t stall_limit; /* 0 means a second */
 };
 
 struct ebr_report {
@@ -64,8 +77,13 @@ struct ebr_report {
     uint64_t reclaimed;         /* entries destroyed; retired - reclaimed are waiting */
     uint32_t threads;           /* threads that have a record now */
     uint32_t overflow_pins;     /* pins held now through the shared word */
-    uint64_t stalled_thread; /* system id of the pinned thread furthest behind; 0: none is behind */
-    uint64_t stalled_epoch;  /* the epoch it is pinned in */
+    uint32_t readers;           /* readers that exist now */
+    uint64_t
+        stalled_thread; /* system id of the pinned thread furthest behind; 0: none, or a reader */
+    const struct ebr_reader *stalled_reader; /* the reader, if it is one */
+    uint64_t stalled_epoch;                  /* the epoch the pin is in; 0: nobody is behind */
+    int64_t
+        stalled_ns; /* how long the epoch has stood still, while such a pin, or one through the shared word, is held */
 };
 
 /* ---- the parts of a domain that inlined pins touch; private ---- */
@@ -84,6 +102,12 @@ struct ebr_record_ {
 
 /* Lines of its own for every record: its owner stores to it at every pin. */
 #define EBR_RECORD_STRIDE_ 256
+
+/* A record that belongs to no thread. */
+struct ebr_reader {
+    struct ebr_record_ record_;
+    struct vbuf_atomic_u32 taken_;
+};
 
 /* The first lines of struct ebr_domain: read by every pin, written by advance and attach only. */
 struct ebr_domain_head_ {
@@ -149,7 +173,7 @@ static inline void ebr_announce_(const struct ebr_domain *domain, struct ebr_rec
 /*
  * Creates a domain. `options` may be NULL. Usually one per program, or one per family of
  * structures.
- * Returns VBUF_INVALID iff max_threads exceeds 4095; VBUF_NOMEM iff address space or memory for its
+ * Returns VBUF_INVALID iff max_threads exceeds 4095, max_readers 2^20, or stall_limit is negative; VBUF_NOMEM iff address space or memory for its
  * header is refused. Costs a few system calls.
  */
 VBUF_API enum vbuf_status ebr_domain_create(struct ebr_domain **domain,
@@ -159,7 +183,7 @@ VBUF_API enum vbuf_status ebr_domain_create(struct ebr_domain **domain,
  * Destroys what is still retired, on the calling thread, then the domain. Needs exclusive access;
  * the threads that used it need not have detached or ended. NULL does nothing. The reclaim
  * functions may retire more into the domain.
- * Returns VBUF_BUSY iff a thread is pinned, and then the domain is as it was.
+ * Returns VBUF_BUSY iff a thread or a reader is pinned, and then the domain is as it was.
  */
 VBUF_API enum vbuf_status ebr_domain_destroy(struct ebr_domain *domain);
 
@@ -225,6 +249,42 @@ static inline void ebr_repin(struct ebr_domain *domain)
     if (ebr_self_(domain, &record) && record->nest == 1 &&
         vbuf_u64_load_relaxed(&record->epoch) > EBR_IDLE_)
         ebr_announce_(domain, record);
+}
+
+/* ---- readers: pins that belong to no thread ---- */
+
+/*
+ * Makes a reader, for a fibre, a task or a request that may go on on another thread while it is pinned. At most one
+ * thread uses a reader at a time; who hands it on makes what it did happen before what the next does, as with
+ * any data of the fibre.
+ * Returns VBUF_INVALID iff reader is NULL; VBUF_FULL iff max_readers exist; VBUF_NOMEM iff memory for it is
+ * refused. Any thread; lock-free.
+ */
+VBUF_API enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct ebr_reader **reader);
+
+/* Ends the reader, and its pins. NULL does nothing. Destroying the domain ends all that are left. Lock-free. */
+VBUF_API void ebr_reader_destroy(struct ebr_domain *domain, struct ebr_reader *reader);
+
+/* Pins, as ebr_pin, through a reader. Nests. The calling thread may do everything, but ebr_synchronize waits for
+ * the reader too. Wait-free; two loads and a store. */
+static inline void ebr_pin_on(struct ebr_domain *domain, struct ebr_reader *reader)
+{
+    struct ebr_record_ *record = &reader->record_;
+    if (VBUF_LIKELY(vbuf_u64_load_relaxed(&record->epoch) == EBR_IDLE_)) /* our own */
+        ebr_announce_(domain, record);
+    else
+        record->nest++;
+}
+
+/* Ends the innermost pin of a reader. Wait-free. */
+static inline void ebr_unpin_on(struct ebr_domain *domain, struct ebr_reader *reader)
+{
+    struct ebr_record_ *record = &reader->record_;
+    (void)domain;
+    if (VBUF_LIKELY(record->nest == 1))
+        vbuf_u64_store_release(&record->epoch, EBR_IDLE_); /* pairs with the scan in advance */
+    else
+        record->nest--;
 }
 
 /*

@@ -74,7 +74,7 @@ compile_explored() {
         is_replaced "$source" && continue
         # shellcheck disable=SC2086 # lists
         ${CC:-cc} $explorer_flags $seams $instrumented -c "$source" \
-            -o "objects/$(basename "$source" .c).o" >>build.log 2>&1 || return 1
+            -o "objects/$(echo "$source" | tr / _).o" >>build.log 2>&1 || return 1
     done
 }
 

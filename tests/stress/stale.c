@@ -286,7 +286,7 @@ static void check_handles(struct end_run *run, struct slotmap_report *stats)
 /* Slots that may live `lives` times more. */
 static void part_end(uint32_t lives, uint64_t *used_up)
 {
-    uint32_t first = SLOTMAP_LAST_GENERATION + 1 - 2 * lives;
+    uint32_t first = SLOTMAP_LAST_GENERATION - 1 - 8 * lives;
     struct end_run run = {.first = first};
     struct slotmap_options options = {.value_size = sizeof(struct stress_value),
                                       .max_len = END_THREADS * END_WINDOW * 2,

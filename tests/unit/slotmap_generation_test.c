@@ -21,7 +21,7 @@ static struct slotmap *make(uint32_t lives, size_t max_len, uint32_t max_threads
         .max_len = max_len,
         .max_limbo = 10,
         .max_threads = max_threads,
-        .first_generation = SLOTMAP_LAST_GENERATION + 1 - 2 * lives,
+        .first_generation = SLOTMAP_LAST_GENERATION - 1 - 8 * lives,
     };
     CHECK_STATUS(VBUF_OK, slotmap_create(&map, &options));
     return map;
@@ -79,8 +79,8 @@ static void check_each_life_once(size_t count, uint32_t lives)
     qsort(handles, count, sizeof *handles, compare);
     for (size_t i = 0; i < count; i++) {
         uint32_t generation = (uint32_t)(handles[i].bits >> 32);
-        REQUIRE(generation % 2 == 1 && generation <= SLOTMAP_LAST_GENERATION);
-        REQUIRE(generation > SLOTMAP_LAST_GENERATION - 2 * lives); /* never wraps */
+        REQUIRE(generation % 8 == 1 && generation <= SLOTMAP_LAST_GENERATION);
+        REQUIRE(generation > SLOTMAP_LAST_GENERATION - 8 * lives); /* never wraps */
         REQUIRE(i == 0 || handles[i].bits != handles[i - 1].bits);
     }
 }
@@ -137,7 +137,7 @@ TEST(slotmap_generation, S1_the_first_generation_does_not_resolve_before_it_live
     slotmap_handle handle;
     CHECK_STATUS(VBUF_OK, slotmap_insert(map, &value, &handle));
     for (uint64_t index = 0; index < 300; index++) {
-        for (uint64_t back = 0; back < 8; back++) {
+        for (uint64_t back = 0; back < 40; back++) {
             uint64_t bits = (uint64_t)(UINT32_MAX - back) << 32 | index;
             CHECK_EQ(slotmap_contains(map, (slotmap_handle){bits}), bits == handle.bits);
         }
@@ -173,7 +173,7 @@ TEST(slotmap_generation, S6_an_insert_among_exhausted_slots_runs_at_most_128_des
         .max_len = 2000,
         .max_limbo = 2000,
         .max_threads = 1,
-        .first_generation = SLOTMAP_LAST_GENERATION - 1,
+        .first_generation = SLOTMAP_LAST_GENERATION - 9,
         .destroy = count_destroyed,
     };
     REQUIRE(CHECK_STATUS(VBUF_OK, slotmap_create(&map, &options)));

@@ -81,7 +81,8 @@ TEST(slotmap, create_is_invalid_iff_the_options_cannot_be)
         {.value_size = 8, .max_threads = UINT32_MAX},
         {.value_size = 8, .first_generation = 1},
         {.value_size = 8, .first_generation = SLOTMAP_LAST_GENERATION},
-        {.value_size = 8, .first_generation = SLOTMAP_LAST_GENERATION + 1},
+        {.value_size = 8, .first_generation = SLOTMAP_LAST_GENERATION - 1},
+        {.value_size = 8, .first_generation = 4},
         {.value_size = 8, .first_generation = UINT32_MAX},
         {.value_size = 8, .max_len = UINT32_MAX},
         {.value_size = 8, .max_len = SIZE_MAX},
@@ -108,7 +109,7 @@ TEST(slotmap, create_takes_every_option_at_its_limit)
         {.value_size = 8, .max_threads = 4095, .max_len = 10},
         {.value_size = 8, .max_threads = 1},
         {.value_size = 8, .max_len = 1, .max_limbo = 1, .max_threads = 1},
-        {.value_size = 8, .first_generation = SLOTMAP_LAST_GENERATION - 1},
+        {.value_size = 8, .first_generation = SLOTMAP_LAST_GENERATION - 9},
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct slotmap *map = NULL;

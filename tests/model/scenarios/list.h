@@ -274,3 +274,22 @@ SCENARIO(cvec_exclusive_after)
 SCENARIO(cvec_exclusive_closed)
 /* vbuf_commit.c */
 SCENARIO(vbuf_commit_overlap)
+/* ebr_reader.c */
+SCENARIO(ebr_reader_pin)
+SCENARIO(ebr_reader_pin_full_fence)
+SCENARIO(ebr_reader_migrates)
+SCENARIO(ebr_reader_reused)
+SCENARIO(ebr_reader_overwritten)
+/* slotmap_steps.c */
+SCENARIO(slotmap_steps_publish)
+SCENARIO(slotmap_steps_once)
+SCENARIO(slotmap_steps_cancel)
+SCENARIO(slotmap_steps_release)
+SCENARIO(slotmap_steps_held)
+SCENARIO(slotmap_steps_held_plain)
+SCENARIO(slotmap_steps_two_releases)
+/* slotmap_value.c */
+SCENARIO(slotmap_value_read)
+SCENARIO(slotmap_value_writers)
+SCENARIO(slotmap_value_removed)
+SCENARIO(slotmap_value_lives)

@@ -1,0 +1,161 @@
+/*
+ * slotmap_value.c - values that are written in place (S4).
+ *
+ *      | generation, link | sequence | … | copy 0 | copy 1 |
+ *
+ * A sequence word {writes 62, current 1, writing 1}: counted so that `current` is the last bit of the number of
+ * writes. A writer locks the word by making it odd, writes the copy that is not current, and unlocks it with
+ * the next number, which makes that copy current. So a writer stopped half-way has touched nothing that a reader
+ * looks at; and a second one finds the word odd: VBUF_BUSY.
+ *
+ *      4n     copy 0 is current        write: 4n -> 4n + 1, copy 1, -> 4n + 2
+ *      4n + 2 copy 1 is current               4n + 2 -> 4n + 3, copy 0, -> 4n + 4
+ *
+ * A reader takes the word, copies what is current, and takes the word again. The copy it read is written by
+ * the second write from there on, so it starts again iff that has begun: the word has gone up by 3 or more, or by 2
+ * from an odd one. Words of the value move by acquire loads and release stores: a reader that has read
+ * one from a later write has acquired that write's lock, and sees the sequence moved.
+ *
+ * The value's life. Readers and writers are pinned, so the slot is not reused under them, and an insert has both copies
+ * to itself. A writer that finds the slot removed once it has locked it, goes away again. Who removes a value and wants
+ * to read it (value_now) takes the sequence by a read-modify-write: a writer that locks after that has acquired
+ * the remove, and goes away; one that locked before leaves the current copy alone, and no other can follow.
+ * So what the remover is handed does not change. (Unlocking is a read-modify-write too, so that the one that locks next
+ * still reads from the remover's: a plain store would end that release sequence. The explorer saw it.)
+ *
+ * The word is one of its own: sharing the link's would corrupt limbo when a writer wakes after a remove.
+ *
+ * References: two copies and a counter are L. Lamport, "Concurrent reading and writing" (1977), by way of
+ * Linux' seqcount_latch.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include <string.h>
+
+#include "slotmap_internal.h"
+
+#define WRITING 1u
+#define NEXT 2u
+
+struct updatable_slot {
+    struct slotmap_slot_ head;
+    struct vbuf_atomic_u64 sequence;
+};
+_Static_assert(sizeof(struct updatable_slot) == 16, "copies begin at 16 or later");
+
+static struct vbuf_atomic_u64 *sequence_of(const struct slotmap_slot_ *slot)
+{
+    return &((struct updatable_slot *)(uintptr_t)slot)->sequence;
+}
+
+static struct vbuf_atomic_u64 *copy_of(const struct map *map, const struct slotmap_slot_ *slot,
+                                       uint64_t sequence)
+{
+    size_t current = sequence / NEXT % 2;
+    return (struct vbuf_atomic_u64 *)(void *)((unsigned char *)value_of(map, slot) +
+                                              current * map->copy_size);
+}
+
+void value_begin(struct map *map, struct slotmap_slot_ *slot)
+{
+    /* Relaxed: ours. */
+    if (map->revivable && map->destroy != NULL &&
+        state_of(vbuf_u32_load_relaxed(&slot->generation)) == SLOTMAP_REMOVED_) {
+        vbuf_self_.reclaiming++;
+        map->destroy(map->context, value_now(map, slot));
+        vbuf_self_.reclaiming--;
+    }
+    if (map->head.updatable_)
+        vbuf_u64_store_relaxed(sequence_of(slot), 0); /* nobody is left of its last life */
+}
+
+void *value_now(const struct map *map, struct slotmap_slot_ *slot)
+{
+    if (!map->head.updatable_)
+        return value_of(map, slot);
+    /* An RMW: whoever locks after it sees that the value is removed. Pairs with the lock in slotmap_write. */
+    return copy_of(map, slot, vbuf_u64_fetch_add_acq_rel(sequence_of(slot), 0));
+}
+
+/* ---- reading ---- */
+
+/* Word by word: pairs with write_words. */
+static void read_words(const struct vbuf_atomic_u64 *from, unsigned char *to, size_t size)
+{
+    for (; size >= sizeof(uint64_t); from++, to += sizeof(uint64_t), size -= sizeof(uint64_t)) {
+        uint64_t word = vbuf_u64_load_acquire(from);
+        memcpy(to, &word, sizeof word);
+    }
+    if (size != 0) { /* the last word is padded */
+        uint64_t word = vbuf_u64_load_acquire(from);
+        memcpy(to, &word, size);
+    }
+}
+
+/* Whether a copy that was current at `before` may have been written by the time of `after`. */
+static bool was_overtaken(uint64_t before, uint64_t after)
+{
+    return after - (before & ~(uint64_t)WRITING) > NEXT;
+}
+
+void value_read(const struct map *map, const struct slotmap_slot_ *slot, void *to)
+{
+    const struct vbuf_atomic_u64 *sequence = sequence_of(slot);
+    uint64_t before, after = vbuf_u64_load_acquire(sequence); /* pairs with the unlock */
+    do {
+        before = after;
+        read_words(copy_of(map, slot, before), to, map->head.value_size_);
+        /* After the words, which were acquired; acquire, in case it is the next `before`. */
+        after = vbuf_u64_load_acquire(sequence);
+    } while (was_overtaken(before, after));
+}
+
+/* ---- writing ---- */
+
+static void write_words(struct vbuf_atomic_u64 *to, const unsigned char *from, size_t size)
+{
+    for (; size >= sizeof(uint64_t); from += sizeof(uint64_t), to++, size -= sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, from, sizeof word);
+        vbuf_u64_store_release(to, word); /* pairs with read_words: who reads it sees the lock */
+    }
+    if (size != 0) {
+        uint64_t word = 0;
+        memcpy(&word, from, size);
+        vbuf_u64_store_release(to, word);
+    }
+}
+
+static enum vbuf_status write_slot(const struct map *map, struct slotmap_slot_ *slot, uint32_t live,
+                                   const void *value)
+{
+    struct vbuf_atomic_u64 *sequence = sequence_of(slot);
+    uint64_t seen = vbuf_u64_load_relaxed(sequence); /* the CAS decides */
+    do {
+        if (seen & WRITING)
+            return VBUF_BUSY;
+        /* Acquire pairs with value_now. Not release: the words that follow are released, and pass it on. */
+    } while (!vbuf_u64_cas_acquire(sequence, &seen, seen + WRITING));
+    /* Relaxed: who locks after value_now has acquired the remove, and reads nothing older. */
+    if (vbuf_u32_load_relaxed(&slot->generation) != live) {
+        vbuf_u64_store_release(sequence, seen); /* passes on what we saw, to who locks next */
+        return VBUF_STALE;
+    }
+    write_words(copy_of(map, slot, seen + NEXT), value, map->head.value_size_);
+    /* Release pairs with value_read; an RMW: see the essay. */
+    vbuf_u64_fetch_add_acq_rel(sequence, NEXT - WRITING);
+    return VBUF_OK;
+}
+
+enum vbuf_status slotmap_write(struct slotmap *map, slotmap_handle handle, const void *value)
+{
+    if (value == NULL || !map->updatable_)
+        return VBUF_INVALID;
+    slotmap_pin(map);
+    struct slotmap_slot_ *slot;
+    enum vbuf_status status = VBUF_STALE;
+    if (slotmap_find_(map, handle.bits, map->slot_size_, &slot))
+        status = write_slot(map_of(map), slot, (uint32_t)(handle.bits >> 32), value);
+    slotmap_unpin(map);
+    return status;
+}

@@ -1,0 +1,138 @@
+/*
+ * ebr_reader.c - pins through readers, that go from thread to thread, and come and go.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "ebr_objects.h"
+
+static struct ebr_domain *domain;
+static struct ebr_reader *reader;
+static struct vbuf_atomic_pointer place;
+static struct vbuf_atomic_u32 turn;
+static struct object *held;
+
+static void set_up(void)
+{
+    EXPLORE(ebr_domain_create(&domain, &(struct ebr_options){.max_readers = 4}) == VBUF_OK);
+    EXPLORE(ebr_reader_create(domain, &reader) == VBUF_OK);
+    place_object(&place);
+}
+
+static void finish(void)
+{
+    clear_and_destroy(domain, &place, 1);
+}
+
+static void remove_and_collect(void)
+{
+    unlink_and_retire(domain, &place);
+    ebr_collect(domain);
+    ebr_collect(domain);
+}
+
+static void look_on_reader(void)
+{
+    ebr_pin_on(domain, reader);
+    ebr_pin_on(domain, reader);
+    look(&place);
+    ebr_unpin_on(domain, reader);
+    look(&place);
+    ebr_unpin_on(domain, reader);
+}
+
+const struct explore_scenario ebr_reader_pin = {
+    .name = "ebr.reader-pin",
+    .checks = "E1",
+    .set_up = set_up,
+    .threads = {look_on_reader, remove_and_collect},
+    .finish = finish,
+};
+
+const struct explore_scenario ebr_reader_pin_full_fence = {
+    .name = "ebr.reader-pin-full-fence",
+    .checks = "E1 E2",
+    .set_up = set_up,
+    .threads = {look_on_reader, remove_and_collect},
+    .finish = finish,
+    .full_fence = true,
+};
+
+/* ---- pinned on one thread, unpinned on another ---- */
+
+static void pin_and_hand_over(void)
+{
+    ebr_pin_on(domain, reader);
+    held = vbuf_pointer_load_relaxed(&place);
+    vbuf_u32_store_release(&turn, 1);
+}
+
+static void take_over_and_unpin(void)
+{
+    for (unsigned i = 0; i < TRIES && vbuf_u32_load_acquire(&turn) == 0; i++)
+        explore_yield();
+    if (vbuf_u32_load_acquire(&turn) == 0)
+        return;
+    EXPLORE(held == NULL || held->value == OBJECT_VALUE);
+    ebr_unpin_on(domain, reader);
+}
+
+static void finish_handed_over(void)
+{
+    ebr_reader_destroy(domain, reader);
+    finish();
+}
+
+const struct explore_scenario ebr_reader_migrates = {
+    .name = "ebr.reader-migrates",
+    .checks = "E1",
+    .set_up = set_up,
+    .threads = {pin_and_hand_over, take_over_and_unpin, remove_and_collect},
+    .finish = finish_handed_over,
+    .bounds = {.together = 2},
+};
+
+/* ---- made, used and destroyed, while another steps the epoch; the next takes the same ---- */
+
+static void set_up_none(void)
+{
+    EXPLORE(ebr_domain_create(&domain, &(struct ebr_options){.max_readers = 1}) == VBUF_OK);
+    place_object(&place);
+}
+
+static void use_briefly(void)
+{
+    struct ebr_reader *own = NULL;
+    enum vbuf_status status = ebr_reader_create(domain, &own);
+    EXPLORE(status == VBUF_OK || status == VBUF_FULL || status == VBUF_NOMEM);
+    if (status != VBUF_OK)
+        return;
+    ebr_pin_on(domain, own);
+    look(&place);
+    ebr_reader_destroy(domain, own);
+}
+
+const struct explore_scenario ebr_reader_reused = {
+    .name = "ebr.reader-reused",
+    .checks = "E1",
+    .set_up = set_up_none,
+    .threads = {use_briefly, use_briefly, remove_and_collect},
+    .finish = finish,
+    .bounds = {.together = 2},
+};
+
+static void hold_one(void)
+{
+    struct ebr_reader *own = NULL;
+    if (ebr_reader_create(domain, &own) == VBUF_OK)
+        ebr_reader_destroy(domain, own);
+}
+
+/* A reader's next holder overwrites its record while a scan is under way. */
+const struct explore_scenario ebr_reader_overwritten = {
+    .name = "ebr.reader-overwritten",
+    .checks = "E1",
+    .set_up = set_up_none,
+    .threads = {use_briefly, hold_one, remove_and_collect},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};

@@ -1,0 +1,145 @@
+/*
+ * slotmap_value.c - values that are written in place: read whole (S4), and not changed in a remover's hands.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "explore.h"
+#include "slotmap/slotmap.h"
+
+struct pair {
+    uint64_t left, right; /* equal, in every value that was ever inserted or written */
+};
+
+static struct slotmap *map;
+static slotmap_handle handle;
+static struct vbuf_atomic_u32 destroyed; /* destructors run on any thread */
+
+static void destroy_pair(void *context, void *value)
+{
+    (void)context;
+    const struct pair *pair = value;
+    EXPLORE(pair->left == pair->right);
+    vbuf_u32_fetch_add_relaxed(&destroyed, 1);
+}
+
+static void set_up(void)
+{
+    struct slotmap_options options = {.value_size = sizeof(struct pair),
+                                      .max_len = 4,
+                                      .max_limbo = 4,
+                                      .max_threads = 5,
+                                      .updatable = true,
+                                      .destroy = destroy_pair};
+    EXPLORE(slotmap_create(&map, &options) == VBUF_OK);
+    EXPLORE(slotmap_insert(map, &(struct pair){10, 10}, &handle) == VBUF_OK);
+}
+
+static void finish(void)
+{
+    slotmap_destroy(map);
+    EXPLORE(vbuf_u32_load_relaxed(&destroyed) == 1);
+}
+
+static void write_value(uint64_t number)
+{
+    enum vbuf_status status = slotmap_write(map, handle, &(struct pair){number, number});
+    EXPLORE(status == VBUF_OK || status == VBUF_BUSY || status == VBUF_STALE);
+}
+
+static void write_three(void)
+{
+    for (uint64_t i = 0; i < 3; i++)
+        write_value(20 + i);
+}
+
+static void write_one(void)
+{
+    write_value(30);
+}
+
+static void read_value(void)
+{
+    struct pair pair;
+    enum vbuf_status status = slotmap_read(map, handle, &pair);
+    EXPLORE(status == VBUF_OK || status == VBUF_STALE);
+    EXPLORE(status != VBUF_OK || pair.left == pair.right);
+}
+
+/* What it is handed does not change, nor is it half of something. */
+static void remove_and_look(void)
+{
+    void *value = NULL;
+    slotmap_pin(map);
+    EXPLORE(slotmap_remove(map, handle, &value) == VBUF_OK);
+    const struct pair *pair = value;
+    struct pair first = *pair;
+    explore_yield();
+    EXPLORE(first.left == first.right && pair->left == first.left && pair->right == first.left);
+    slotmap_unpin(map);
+}
+
+/* After its own write, a thread reads that value, or one written since. */
+static void write_and_read(void)
+{
+    struct pair pair;
+    enum vbuf_status status = slotmap_write(map, handle, &(struct pair){40, 40});
+    EXPLORE(slotmap_read(map, handle, &pair) == VBUF_OK);
+    EXPLORE(status != VBUF_OK || pair.left == 40 || pair.left == 30);
+}
+
+const struct explore_scenario slotmap_value_read = {
+    .name = "slotmap.value-read",
+    .checks = "S4",
+    .set_up = set_up,
+    .threads = {write_three, read_value},
+    .finish = finish,
+    .bounds = {.together = 4, .stale = 3},
+};
+
+const struct explore_scenario slotmap_value_writers = {
+    .name = "slotmap.value-writers",
+    .checks = "S4",
+    .set_up = set_up,
+    .threads = {write_one, write_and_read, read_value},
+    .finish = finish,
+};
+
+const struct explore_scenario slotmap_value_removed = {
+    .name = "slotmap.value-removed",
+    .checks = "S3 S4",
+    .set_up = set_up,
+    .threads = {write_three, write_one, remove_and_look},
+    .finish = finish,
+};
+
+/* ---- a life after another ---- */
+
+static void remove_and_insert(void)
+{
+    EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
+    slotmap_collect(map);
+    slotmap_handle other;
+    struct pair pair = {0, 0};
+    enum vbuf_status status = slotmap_insert(map, &(struct pair){50, 50}, &other);
+    EXPLORE(status == VBUF_OK || status == VBUF_NOMEM);
+    if (status != VBUF_OK)
+        return;
+    EXPLORE(slotmap_read(map, other, &pair) == VBUF_OK);
+    EXPLORE(pair.left == 50 && pair.right == 50);
+    slotmap_remove(map, other, NULL);
+}
+
+static void finish_lives(void)
+{
+    slotmap_destroy(map);
+    EXPLORE(vbuf_u32_load_relaxed(&destroyed) >= 1);
+}
+
+const struct explore_scenario slotmap_value_lives = {
+    .name = "slotmap.value-lives",
+    .checks = "S1 S4",
+    .set_up = set_up,
+    .threads = {write_three, read_value, remove_and_insert},
+    .finish = finish_lives,
+    .bounds = {.together = 2},
+};
