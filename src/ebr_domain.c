@@ -161,8 +161,8 @@ __attribute__((constructor)) static void install_hooks_early(void)
 
 static enum vbuf_status commit_reader(struct ebr_domain *domain, uint32_t number)
 {
-    /* Relaxed: a stale figure only makes us commit again. */
-    if (number < vbuf_u32_load_relaxed(&domain->reader_limit))
+    /* Acquire pairs with the max below: the reader, zeros as yet, may be written. */
+    if (number < vbuf_u32_load_acquire(&domain->reader_limit))
         return VBUF_OK;
     size_t end = vmem_align_up(((size_t)number + 1) * READER_STRIDE, vmem_page_size());
     enum vbuf_status status = vbuf_commit(&domain->memory, domain->readers_offset, end);

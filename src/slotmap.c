@@ -87,8 +87,8 @@ uint32_t map_parts(const struct map *map)
 static bool commit_part(struct map *map, uint32_t number)
 {
     size_t page = vmem_page_size();
-    uint32_t limit =
-        vbuf_u32_load_relaxed(&map->head.thread_limit_); /* a stale one commits again */
+    /* Acquire: what another committed is ours to write. A stale limit commits again. */
+    uint32_t limit = vbuf_u32_load_acquire(&map->head.thread_limit_);
     size_t begin = vmem_align_up(((size_t)limit + 1) * SLOTMAP_THREAD_STRIDE_, page);
     size_t end = vmem_align_up(((size_t)number + 1) * SLOTMAP_THREAD_STRIDE_, page);
     if (end > begin && vbuf_commit(&map->memory, map->parts_offset + begin, end - begin) != VBUF_OK)
@@ -107,8 +107,8 @@ struct part *map_own_part(struct map *map)
     uint32_t number = vbuf_thread_number();
     if (number > map->max_threads) /* 0, no number, is part 0 as well */
         return part_at(map, 0);
-    /* Relaxed: a stale limit only makes us commit again. */
-    if (number > vbuf_u32_load_relaxed(&map->head.thread_limit_) && !commit_part(map, number))
+    /* Acquire, as in slotmap_thread_of_; a stale limit only makes us commit again. */
+    if (number > vbuf_u32_load_acquire(&map->head.thread_limit_) && !commit_part(map, number))
         return part_at(map, 0);
     return part_at(map, number);
 }

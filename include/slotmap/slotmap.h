@@ -205,8 +205,8 @@ VBUF_ALWAYS_INLINE bool slotmap_thread_of_(const struct slotmap *map,
                                            struct slotmap_thread_ **thread)
 {
     uint32_t id = vbuf_self_.id; /* 0, no id, wraps to the largest number */
-    /* Relaxed: this thread raised the limit past its own id itself, or took the id from who did. */
-    if (VBUF_UNLIKELY(id - 1 >= vbuf_u32_load_relaxed(&map->thread_limit_)))
+    /* Acquire: the part may have been committed by another thread, along with its own. Pairs with commit_part. */
+    if (VBUF_UNLIKELY(id - 1 >= vbuf_u32_load_acquire(&map->thread_limit_)))
         return false;
     *thread =
         (struct slotmap_thread_ *)(void *)(map->threads_ + (size_t)id * SLOTMAP_THREAD_STRIDE_);

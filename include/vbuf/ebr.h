@@ -133,7 +133,7 @@ static inline bool ebr_self_(const struct ebr_domain *domain, struct ebr_record_
 {
     const struct ebr_domain_head_ *head = (const struct ebr_domain_head_ *)domain;
     uint32_t id = vbuf_self_.id;
-    /* Relaxed: the limit only grows, and this thread saw it grow past its own id if it did. */
+    /* Relaxed: a record that another thread committed along with its own reads as zeros: unattached. */
     if (VBUF_UNLIKELY(id >= vbuf_u32_load_relaxed(&head->record_limit)))
         return false;
     *record = (struct ebr_record_ *)(void *)(head->records + (size_t)id * EBR_RECORD_STRIDE_);
