@@ -26,34 +26,39 @@ struct stress_case {
     const char *name;
     const char *about;
     void (*run)(void);
-    bool hidden; /* fails on purpose; `all` and --list leave it out */
+    bool hidden;    /* fails on purpose; `all` and --list leave it out */
+    double seconds; /* without --seconds and --short; 0: five */
 };
 
 static const struct stress_case cases[] = {
     {"stale", "removed handles against slots that are reused all the time (S1)", stress_stale,
-     false},
+     false, 0},
     {"thread-churn", "threads come and go, inserting and removing (S2 S6 E1 E3)",
-     stress_thread_churn, false},
-    {"pinned-value", "values looked at again and again under pins (S3)", stress_pinned_value,
-     false},
+     stress_thread_churn, false, 0},
+    {"pinned-value", "values looked at again and again under pins (S3)", stress_pinned_value, false,
+     0},
     {"fence-fallback", "everything at once, with whichever fence there is (E2)",
-     stress_fence_fallback, false},
+     stress_fence_fallback, false, 0},
     {"commit-fail", "memory refused in the middle of pushes and inserts (C5 S6)",
-     stress_commit_fail, false},
-    {"cvec-mixed", "push, extend, reserve, get, snapshot at once (C1-C6)", stress_cvec_mixed,
-     false},
+     stress_commit_fail, false, 0},
+    {"cvec-mixed", "push, extend, reserve, get, snapshot at once (C1-C6)", stress_cvec_mixed, false,
+     0},
     {"cvec-all", "all that a vector does, memory refused, closed or not (C1-C6)", stress_cvec_all,
-     false},
+     false, 0},
+    {"slotmap-all", "all that a slot map does, memory refused, small maps beside it (S1-S9)",
+     stress_slotmap_all, false, 0},
+    {"pinned-reader", "a reader stays pinned, and nobody waits for it (E4 S3 S5)",
+     stress_pinned_reader, false, 10},
     {"paused-publisher", "claimers stopped before they publish (C6)", stress_paused_publisher,
-     false},
-    {"capacity", "many threads at the limit of a tiny map (S5 S9)", stress_capacity, false},
+     false, 0},
+    {"capacity", "many threads at the limit of a tiny map (S5 S9)", stress_capacity, false, 0},
     {"ebr-objects", "pins, nested, repeated, too many, against retire (E1 E3)", stress_ebr_objects,
-     false},
+     false, 0},
     {"hand-over", "slots go from threads that insert to threads that remove (S1 S2 S6)",
-     stress_hand_over, false},
-    {"map-churn", "maps come and go on one domain (S6 E1)", stress_map_churn, false},
-    {"canary", "fails: looks at a value after its unpin", stress_canary, true},
-    {"canary-hang", "fails: waits for ever", stress_canary_hang, true},
+     stress_hand_over, false, 0},
+    {"map-churn", "maps come and go on one domain (S6 E1)", stress_map_churn, false, 0},
+    {"canary", "fails: looks at a value after its unpin", stress_canary, true, 0},
+    {"canary-hang", "fails: waits for ever", stress_canary_hang, true, 0},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0], REPORTS = 10 };
@@ -68,7 +73,7 @@ static struct {
     struct vbuf_atomic_u64 operations;
     struct vbuf_atomic_u32 failures;
     const char *skipped;
-    char note[256];
+    char note[512];
 } current;
 
 static struct {
@@ -236,6 +241,9 @@ static void run_case(const struct stress_case *which)
     stress_ambushes = !STRESS_TSAN;
     vbuf_u32_store_relaxed(&current.failures, 0);
     stress_patience(STRESS_SANITIZED ? 120 : 60);
+    stress.seconds = stress.asked_seconds;
+    if (stress.seconds <= 0)
+        stress.seconds = stress.brief ? 1.5 : which->seconds > 0 ? which->seconds : 5;
     stress_count(1); /* the watchdog counts from here */
     uint64_t before = vbuf_u64_load_relaxed(&current.operations);
     stress_part(1);
@@ -311,8 +319,9 @@ static bool read_option(const char *option, const char *value)
     uint64_t number = 0;
     char *end;
     if (strcmp(option, "--seconds") == 0) {
-        stress.seconds = strtod(value, &end);
-        return end != value && *end == '\0' && stress.seconds > 0 && stress.seconds < 1e6;
+        stress.asked_seconds = strtod(value, &end);
+        return end != value && *end == '\0' && stress.asked_seconds > 0 &&
+               stress.asked_seconds < 1e6;
     }
     if (strcmp(option, "--expect-fence") == 0) {
         if (strcmp(value, "full") == 0)
@@ -350,8 +359,6 @@ int main(int argc, char **argv)
     }
     if (name == NULL || !known(name))
         return usage();
-    if (stress.seconds <= 0)
-        stress.seconds = stress.brief ? 1.5 : 5;
     setvbuf(stdout, NULL, _IOLBF, 0);
     on_terminal = isatty(STDERR_FILENO) == 1;
     if (stress.seed == 0) {
