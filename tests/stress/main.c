@@ -71,6 +71,7 @@ static struct {
     struct vbuf_atomic_u64 deadline;
     struct vbuf_atomic_u64 patience; /* nanoseconds without progress that are a hang */
     struct vbuf_atomic_u64 operations;
+    struct vbuf_atomic_u64 goal_start, goal; /* operations to come, and from where; 0: unknown */
     struct vbuf_atomic_u32 failures;
     const char *skipped;
     char note[512];
@@ -143,6 +144,13 @@ void stress_count(uint64_t operations)
     vbuf_u64_fetch_add_relaxed(&current.operations, operations);
 }
 
+void stress_goal(uint64_t operations)
+{
+    /* Relaxed: a figure on a terminal. */
+    vbuf_u64_store_relaxed(&current.goal_start, vbuf_u64_load_relaxed(&current.operations));
+    vbuf_u64_store_relaxed(&current.goal, operations);
+}
+
 void stress_skip(const char *reason)
 {
     current.skipped = reason;
@@ -192,6 +200,17 @@ static void print_totals(void)
 
 /* ---- the watchdog ---- */
 
+static void show_progress(uint64_t operations)
+{
+    uint64_t goal = vbuf_u64_load_relaxed(&current.goal);
+    uint64_t start = vbuf_u64_load_relaxed(&current.goal_start);
+    if (goal != 0)
+        fprintf(stderr, "\r  %.1f M of %.1f M operations ", (double)(operations - start) / 1e6,
+                (double)goal / 1e6);
+    else
+        fprintf(stderr, "\r  %.1f M operations ", (double)operations / 1e6);
+}
+
 static void *watch(void *unused)
 {
     (void)unused;
@@ -202,7 +221,7 @@ static void *watch(void *unused)
         uint64_t operations = vbuf_u64_load_relaxed(&current.operations);
         int64_t now = stress_now();
         if (on_terminal)
-            fprintf(stderr, "\r  %.1f M operations ", (double)operations / 1e6);
+            show_progress(operations);
         if (operations != seen) {
             seen = operations;
             since = now;
@@ -240,6 +259,7 @@ static void run_case(const struct stress_case *which)
     stress_crews = 0;
     stress_ambushes = !STRESS_TSAN;
     vbuf_u32_store_relaxed(&current.failures, 0);
+    vbuf_u64_store_relaxed(&current.goal, 0);
     stress_patience(STRESS_SANITIZED ? 120 : 60);
     stress.seconds = stress.asked_seconds;
     if (stress.seconds <= 0)

@@ -17,7 +17,7 @@
 
 #include "team.h"
 
-enum { HELD = 16, WINDOW = 24, MAX_LIMBO = 4096, LEAST_CALLS = 2000 };
+enum { HELD = 16, WINDOW = 24, MAX_LIMBO = 4096, LEAST_CALLS = 2000, CHUNK = 64 };
 
 struct reader_run {
     struct slotmap *map;
@@ -163,6 +163,9 @@ static void check_figures(struct reader_run *run, size_t *before)
     if (stats.limbo > stats.max_limbo)
         STRESS_CHECK(stalled == reader, "thread %" PRIu64 " is pinned, the figures name %" PRIu64,
                      reader, stalled);
+    /* What can come on top: values that were live, and slots made already, a chunk or so a thread. */
+    STRESS_CHECK(stats.limbo <= stats.max_limbo + stats.max_len + (run->threads + 2) * 2 * CHUNK,
+                 "%zu wait, and %zu may", stats.limbo, stats.max_limbo);
     *before = stats.limbo;
 }
 

@@ -98,6 +98,9 @@ void stress_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
  */
 void stress_count(uint64_t operations);
 
+/* So many operations are to be counted from now on: shown on a terminal. */
+void stress_goal(uint64_t operations);
+
 /* The case cannot run here. */
 void stress_skip(const char *reason);
 
