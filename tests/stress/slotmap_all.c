@@ -123,7 +123,10 @@ static bool create(struct table_run *run, struct table_map *map, struct check_rn
     static const uint32_t parts[] = {0, 0, 1, 2, 6};
     if (map->runs_out)
         map->first_generation = SLOTMAP_LAST_GENERATION - 1 - 8 * lives[stress_below(rng, 4)];
-    map->max_len = map->roomy ? 4096 + 128 * (size_t)run->threads : 32 + stress_below(rng, 400);
+    /* The tiniest hand slots from thread to thread one by one. */
+    map->max_len = map->roomy              ? 4096 + 128 * (size_t)run->threads
+                   : stress_chance(rng, 3) ? 1 + stress_below(rng, 16)
+                                           : 32 + stress_below(rng, 400);
     map->side = zeros(TABLE_SIDE, sizeof *map->side);
     struct slotmap_options options = {.value_size = sizeof(struct stress_value),
                                       .max_len = map->max_len,

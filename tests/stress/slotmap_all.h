@@ -204,7 +204,8 @@ void table_remove(struct table_hand *hand, struct table_map *map, slotmap_handle
 /* The same, from a destructor. */
 void table_remove_plainly(struct table_map *map, slotmap_handle handle);
 
-bool table_post(struct table_hand *hand, const struct table_letter *letter);
+/* Where it lies now, or NULL: there is no room for it. */
+const struct table_letter *table_post(struct table_hand *hand, const struct table_letter *letter);
 /* Finishes a letter; false: there is none. */
 bool table_do_letter(struct table_hand *hand);
 

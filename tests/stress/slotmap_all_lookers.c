@@ -141,7 +141,7 @@ static void walk_all(struct table_hand *hand, struct table_walk *walk)
     }
     for (unsigned i = 0; i < count; i++) {
         struct table_letter letter = {.kind = TABLE_WALK, .piece = &pieces[i]};
-        if (!stress_chance(hand->rng, 2) || !table_post(hand, &letter))
+        if (!stress_chance(hand->rng, 2) || table_post(hand, &letter) == NULL)
             table_walk_piece(hand, &pieces[i]);
     }
     /* What nobody takes we take ourselves. Others may have the rest: our stack must stay. */
@@ -198,12 +198,15 @@ void table_walk(struct table_hand *hand, struct vbuf_atomic_u32 *stamps)
 {
     struct anchors anchors = {.map = any_map(hand)};
     struct table_walk walk = {.stamps = stamps, .map = anchors.map};
+    /* In a tiny map they would take all the room. */
+    size_t most =
+        anchors.map->max_len / 8 < TABLE_ANCHORS ? anchors.map->max_len / 8 : TABLE_ANCHORS;
     while (table_goes_by(hand->run)) {
         /* Where all may be cleared, nothing lives throughout; but nothing is met twice there either. */
         for (unsigned i = 0; i < 4 && !anchors.map->clears; i++) {
-            if (anchors.count < TABLE_ANCHORS)
+            if (anchors.count < most)
                 drop_anchor(hand, &anchors);
-            else
+            else if (anchors.count > 0)
                 weigh_anchor(&anchors, hand->rng);
         }
         walk.number++;

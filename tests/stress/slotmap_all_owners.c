@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <sched.h>
 
-enum { MOST_DESTROYS = 128 /* in one insert or remove */, WRITES_A_STEP = 8 };
+enum { MOST_DESTROYS = 128 /* in one insert or remove */, WRITES_A_STEP = 16, PATIENCE = 2000 };
 
 static struct table_map *any_map(struct table_hand *hand)
 {
@@ -21,6 +21,9 @@ static void check_destroys(uint64_t before, const char *call)
     uint64_t destroyed = stress_destroyed_here - before;
     STRESS_CHECK(destroyed <= MOST_DESTROYS, "%" PRIu64 " destructors in one %s", destroyed, call);
 }
+
+/* A letter's states. */
+enum { EMPTY, TAKEN, WAITING };
 
 /* ---- the board ---- */
 
@@ -84,7 +87,8 @@ static void insert_many(struct table_hand *hand, struct table_map *map)
     struct stress_value values[TABLE_MOST_MANY];
     slotmap_handle handles[TABLE_MOST_MANY];
     uint64_t ids[TABLE_MOST_MANY];
-    unsigned count = 0, most = 1 + (unsigned)stress_below(hand->rng, TABLE_MOST_MANY);
+    size_t fit = map->max_len + 1 < TABLE_MOST_MANY ? map->max_len + 1 : TABLE_MOST_MANY;
+    unsigned count = 0, most = 1 + (unsigned)stress_below(hand->rng, fit);
     while (count < most && table_draw(hand, &ids[count])) {
         vbuf_u8_store_relaxed(&hand->run->lives[ids[count]].map, (uint8_t)map->number);
         table_make(&values[count], ids[count], 0);
@@ -203,6 +207,15 @@ static bool cancel(struct table_hand *hand, struct table_map *map, slotmap_handl
     return true;
 }
 
+/* Until somebody has it in hand, or for a moment: then both are at it at once. */
+static void await_taker(const struct table_letter *place)
+{
+    for (unsigned i = 0; place != NULL && i < PATIENCE; i++) {
+        if (vbuf_u32_load_relaxed(&place->state) != WAITING) /* orders nothing */
+            return;
+    }
+}
+
 /* Publishes or cancels what another may be settling as well: one of both wins. */
 static void settle_somehow(struct table_hand *hand, struct table_map *map, slotmap_handle handle,
                            uint64_t id)
@@ -229,21 +242,19 @@ static void settle_claim(struct table_hand *hand, const struct table_held *held)
                                   .id = held->id,
                                   .value = held->value};
     check_stale(hand, held->map, held->handle, "before it is published");
-    switch (stress_below(hand->rng, 6)) {
+    switch (stress_below(hand->rng, 5)) {
     case 0:
-        if (table_post(hand, &letter))
+        if (table_post(hand, &letter) != NULL)
             return;
         break;
     case 1: /* two at once */
         table_make(held->value, held->id, 0);
         clear_side(held->map, held->handle);
         letter.kind = TABLE_SETTLE;
-        table_post(hand, &letter);
-        stress_disturb(hand->rng);
+        await_taker(table_post(hand, &letter));
         settle_somehow(hand, held->map, held->handle, held->id);
         return;
     case 2:
-    case 3:
         stress_value_poison(held->value); /* never to be seen */
         clear_side(held->map, held->handle);
         STRESS_CHECK(cancel(hand, held->map, held->handle, held->id), "%" PRIx64 " lost its claim",
@@ -312,12 +323,13 @@ static void release_held(struct table_hand *hand, const struct table_held *held)
     check_stale(hand, held->map, held->handle, "though it was invalidated");
     clear_side(held->map, held->handle);
     uint64_t draw = stress_below(hand->rng, 4);
-    if (draw == 0 && table_post(hand, &letter))
+    if (draw == 0 && table_post(hand, &letter) != NULL)
         return;
     letter.kind = TABLE_RACE_FOR_RELEASE;
-    bool races = draw == 1 && table_post(hand, &letter);
+    const struct table_letter *races = draw == 1 ? table_post(hand, &letter) : NULL;
+    await_taker(races);
     bool won = release(hand, held->map, held->handle);
-    STRESS_CHECK(won || races, "%" PRIx64 " was released twice", held->handle.bits);
+    STRESS_CHECK(won || races != NULL, "%" PRIx64 " was released twice", held->handle.bits);
 }
 
 static void release_one(struct table_hand *hand)
@@ -455,10 +467,9 @@ static void write_own(struct table_hand *hand)
 }
 
 /* Values with even ids are anybody's to write. */
-static void write_any(struct table_hand *hand, struct table_map *map)
+static void write_any(struct table_hand *hand, struct table_map *map, slotmap_handle handle)
 {
     struct stress_value value;
-    slotmap_handle handle = table_pick(map, hand->rng);
     hand->operations += 2;
     if (slotmap_read(map->map, handle, &value) != VBUF_OK || !table_check(map, &value, "read") ||
         table_id_of(&value) % 2 == 1)
@@ -478,17 +489,18 @@ void table_update_step(struct table_hand *hand)
         table_insert_step(hand);
     else if (hand->owned_count < TABLE_HELD && stress_chance(hand->rng, 8))
         own_new_one(hand, map);
+    /* One place is hot: writers meet there. */
+    slotmap_handle hot = {vbuf_u64_load_relaxed(&map->board[0])};
+    slotmap_handle handle = stress_chance(hand->rng, 2) ? hot : table_pick(map, hand->rng);
     for (unsigned i = 0; i < WRITES_A_STEP && map->updatable; i++) {
-        if (hand->owned_count > 0 && stress_chance(hand->rng, 2))
+        if (hand->owned_count > 0 && stress_chance(hand->rng, 3))
             write_own(hand);
         else
-            write_any(hand, map);
+            write_any(hand, map, handle);
     }
 }
 
 /* ---- letters ---- */
-
-enum { EMPTY, TAKEN, WAITING };
 
 /* All but the state, which others look at meanwhile. */
 static void copy_letter(struct table_letter *to, const struct table_letter *from)
@@ -501,15 +513,15 @@ static void copy_letter(struct table_letter *to, const struct table_letter *from
     to->piece = from->piece;
 }
 
-bool table_post(struct table_hand *hand, const struct table_letter *letter)
+const struct table_letter *table_post(struct table_hand *hand, const struct table_letter *letter)
 {
     struct table_letter *place = &hand->run->letters[stress_below(hand->rng, TABLE_LETTERS)];
     uint32_t state = EMPTY;
     if (!vbuf_u32_cas_acquire(&place->state, &state, TAKEN)) /* pairs with the release below */
-        return false;
+        return NULL;
     copy_letter(place, letter);
     vbuf_u32_store_release(&place->state, WAITING); /* pairs with the CAS in take_letter */
-    return true;
+    return place;
 }
 
 static bool take_letter(struct table_hand *hand, struct table_letter *letter)
