@@ -68,7 +68,7 @@ static unsigned count_workers(unsigned threads)
 
 static uint64_t all_ids(const struct table_run *run)
 {
-    uint64_t ids = run->room + 1;
+    uint64_t ids = run->room + 2; /* one is never used, and one that fill tries in vain */
     for (unsigned i = 0; i < TABLE_MAPS; i++)
         ids += run->maps[i].max_len;
     return ids;
@@ -240,6 +240,7 @@ static size_t fill(struct table_map *map)
         table_make(&value, id, 0);
         enum vbuf_status status = slotmap_insert(map->map, &value, &handle);
         if (status != VBUF_OK) {
+            vbuf_u64_store_relaxed(&run->next, id); /* not used */
             STRESS_CHECK(status == VBUF_FULL, "nobody is here, and insert says %s",
                          vbuf_status_string(status));
             return count;
