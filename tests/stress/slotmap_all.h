@@ -1,7 +1,7 @@
 /*
  * slotmap_all.h - what the parts of the case slotmap-all share: slotmap_all.c has the rounds and their checks,
- * slotmap_all_lives.c what becomes of each value, slotmap_all_owners.c the threads that insert, claim and remove,
- * slotmap_all_lookers.c those that look, slotmap_all_guests.c short lives: of threads, and of maps.
+ * slotmap_all_lives.c what becomes of each value, slotmap_all_owners.c the threads that insert and remove,
+ * slotmap_all_claims.c those that claim, and what is handed from thread to thread, slotmap_all_lookers.c those that look, slotmap_all_guests.c short lives: of threads, and of maps.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -194,7 +194,7 @@ void table_audit_end(struct table_run *run);
 slotmap_handle table_pick(struct table_map *map, struct check_rng *rng);
 /* Puts a handle on the board, and removes what it displaces. */
 void table_offer(struct table_hand *hand, struct table_map *map, slotmap_handle handle);
-/* Inserts a value, or a few; says so. */
+/* Inserts a new value. False: there is no room, or no id left. */
 bool table_insert(struct table_hand *hand, struct table_map *map, uint64_t *id,
                   slotmap_handle *handle);
 /* Whether an insert or a claim may say this. Makes room. */
@@ -204,15 +204,29 @@ void table_remove(struct table_hand *hand, struct table_map *map, slotmap_handle
 /* The same, from a destructor. */
 void table_remove_plainly(struct table_map *map, slotmap_handle handle);
 
+void table_insert_step(struct table_hand *hand);
+void table_update_step(struct table_hand *hand);
+void table_remove_step(struct table_hand *hand);
+/* Gives an invalidated slot back; false: somebody else has. */
+bool table_release(struct table_hand *hand, struct table_map *map, slotmap_handle handle);
+/* One of those that the hand holds. */
+void table_release_one(struct table_hand *hand);
+
+/* ---- slotmap_all_claims.c ---- */
+
+/* From here to there nobody else may be given the slot. */
+void table_mark_side(struct table_map *map, slotmap_handle handle);
+void table_clear_side(struct table_map *map, slotmap_handle handle);
+/* The handle does not resolve, in any of the ways there are. */
+void table_check_stale(struct table_hand *hand, struct table_map *map, slotmap_handle handle,
+                       const char *when);
+/* Until somebody has the letter in hand, or for a moment: then both are at it at once. */
+void table_await_taker(const struct table_letter *place);
 /* Where it lies now, or NULL: there is no room for it. */
 const struct table_letter *table_post(struct table_hand *hand, const struct table_letter *letter);
 /* Finishes a letter; false: there is none. */
 bool table_do_letter(struct table_hand *hand);
-
-void table_insert_step(struct table_hand *hand);
 void table_claim_step(struct table_hand *hand);
-void table_update_step(struct table_hand *hand);
-void table_remove_step(struct table_hand *hand);
 /* Finishes everything that the hand has begun. */
 void table_finish(struct table_hand *hand);
 
