@@ -17,6 +17,13 @@ struct guest {
     uint64_t operations;
 };
 
+/* An exit ends a pin, where the thread has a record of its own (E3). */
+static void forget_to_unpin(struct table_map *map)
+{
+    if (ebr_attach(slotmap_domain(map->map)) == VBUF_OK)
+        slotmap_pin(map->map);
+}
+
 /* Removes less than it takes for its limbo to be handed on, and goes. */
 static void *visit(void *context)
 {
@@ -25,6 +32,8 @@ static void *visit(void *context)
     for (uint64_t i = 10 + stress_below(&guest->rng, 100); i > 0 && !stress_failed(); i--)
         table_remove_step(&hand);
     table_finish(&hand);
+    if (stress_chance(&guest->rng, 4))
+        forget_to_unpin(&guest->run->maps[stress_below(&guest->rng, TABLE_MAPS)]);
     guest->operations = hand.operations;
     return NULL;
 }
