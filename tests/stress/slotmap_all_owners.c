@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <sched.h>
 
-enum { MOST_DESTROYS = 128 /* in one insert or remove */, WRITES_A_STEP = 16 };
+enum { MOST_DESTROYS = 128 /* in one insert or remove */, WRITES_A_STEP = 16, DELAYS = 32 };
 
 static struct table_map *any_map(struct table_hand *hand)
 {
@@ -66,6 +66,8 @@ bool table_insert(struct table_hand *hand, struct table_map *map, uint64_t *id,
     vbuf_u8_store_relaxed(&hand->run->lives[*id].map, (uint8_t)map->number);
     table_make(&value, *id, 0);
     uint64_t before = stress_destroyed_here;
+    if (stress_chance(hand->rng, DELAYS)) /* the fence of whoever takes our lists over must tell */
+        stress_delay_stores(hand->rng);
     enum vbuf_status status = slotmap_insert(map->map, &value, handle);
     check_destroys(before, "insert");
     hand->operations++;
@@ -183,6 +185,8 @@ static bool end_life(struct table_hand *hand, struct table_map *map, slotmap_han
         return invalidate(hand, map, handle, id);
     void *value = NULL;
     uint64_t before = stress_destroyed_here;
+    if (stress_chance(hand->rng, DELAYS))
+        stress_delay_stores(hand->rng);
     enum vbuf_status status = slotmap_remove(map->map, handle, pinned ? &value : NULL);
     check_destroys(before, "remove");
     STRESS_CHECK(status == VBUF_OK || status == VBUF_STALE, "remove says %s",
