@@ -7,9 +7,10 @@
 #    every acknowledged record must be there, where its reply said, once, whole, and in its client's
 #    order.
 # 3. A benchmark table of the containers, each with its ratio to the limit (not with --short).
+# 4. Entities: threads that spawn, despawn and refer to each other by handle; what they count must add up.
 #
-# Exits with 0 iff nothing was lost, duplicated, torn or out of order, and logd ended on SIGTERM
-# within a second, with 0; with 77 when redis-tools is not installed.
+# Exits with 0 iff nothing was lost, duplicated, torn or out of order, logd ended on SIGTERM
+# within a second, with 0, and the entities add up; with 77 when redis-tools is not installed.
 #
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -u
@@ -303,6 +304,20 @@ show_benchmark() {
     [ "$status" -eq 0 ] || [ "$status" -eq 124 ] || failed=yes
 }
 
+# --- entities ------------------------------------------------------------------------------------
+
+show_entities() {
+    local line
+    [ -x "$build/examples/entities" ] || die "no $build/examples/entities"
+    say ""
+    progress "entities ..."
+    timeout 60 "$build/examples/entities" >"$scratch/entities" 2>&1 || failed=yes
+    while read -r line; do
+        say "$line"
+    done <"$scratch/entities"
+    say ""
+}
+
 # --- all of it -----------------------------------------------------------------------------------
 
 failed=
@@ -315,5 +330,6 @@ show_waiting
 stop_logd
 
 [ -n "$short" ] || show_benchmark
+show_entities
 [ -z "$failed" ] || die "FAILED: $(head -n 1 "$scratch/verdict")"
 say "demo: $(head -n 1 "$scratch/verdict")"

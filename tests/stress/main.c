@@ -26,34 +26,39 @@ struct stress_case {
     const char *name;
     const char *about;
     void (*run)(void);
-    bool hidden; /* fails on purpose; `all` and --list leave it out */
+    bool hidden;    /* fails on purpose; `all` and --list leave it out */
+    double seconds; /* without --seconds and --short; 0: five */
 };
 
 static const struct stress_case cases[] = {
     {"stale", "removed handles against slots that are reused all the time (S1)", stress_stale,
-     false},
+     false, 0},
     {"thread-churn", "threads come and go, inserting and removing (S2 S6 E1 E3)",
-     stress_thread_churn, false},
-    {"pinned-value", "values looked at again and again under pins (S3)", stress_pinned_value,
-     false},
+     stress_thread_churn, false, 0},
+    {"pinned-value", "values looked at again and again under pins (S3)", stress_pinned_value, false,
+     0},
     {"fence-fallback", "everything at once, with whichever fence there is (E2)",
-     stress_fence_fallback, false},
+     stress_fence_fallback, false, 0},
     {"commit-fail", "memory refused in the middle of pushes and inserts (C5 S6)",
-     stress_commit_fail, false},
-    {"cvec-mixed", "push, extend, reserve, get, snapshot at once (C1-C6)", stress_cvec_mixed,
-     false},
+     stress_commit_fail, false, 0},
+    {"cvec-mixed", "push, extend, reserve, get, snapshot at once (C1-C6)", stress_cvec_mixed, false,
+     0},
     {"cvec-all", "all that a vector does, memory refused, closed or not (C1-C6)", stress_cvec_all,
-     false},
+     false, 0},
+    {"slotmap-all", "all that a slot map does, memory refused, small maps beside it (S1-S9)",
+     stress_slotmap_all, false, 0},
+    {"pinned-reader", "a reader stays pinned, and nobody waits for it (E4 S3 S5)",
+     stress_pinned_reader, false, 10},
     {"paused-publisher", "claimers stopped before they publish (C6)", stress_paused_publisher,
-     false},
-    {"capacity", "many threads at the limit of a tiny map (S5 S9)", stress_capacity, false},
+     false, 0},
+    {"capacity", "many threads at the limit of a tiny map (S5 S9)", stress_capacity, false, 0},
     {"ebr-objects", "pins, nested, repeated, too many, against retire (E1 E3)", stress_ebr_objects,
-     false},
+     false, 0},
     {"hand-over", "slots go from threads that insert to threads that remove (S1 S2 S6)",
-     stress_hand_over, false},
-    {"map-churn", "maps come and go on one domain (S6 E1)", stress_map_churn, false},
-    {"canary", "fails: looks at a value after its unpin", stress_canary, true},
-    {"canary-hang", "fails: waits for ever", stress_canary_hang, true},
+     stress_hand_over, false, 0},
+    {"map-churn", "maps come and go on one domain (S6 E1)", stress_map_churn, false, 0},
+    {"canary", "fails: looks at a value after its unpin", stress_canary, true, 0},
+    {"canary-hang", "fails: waits for ever", stress_canary_hang, true, 0},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0], REPORTS = 10 };
@@ -66,9 +71,10 @@ static struct {
     struct vbuf_atomic_u64 deadline;
     struct vbuf_atomic_u64 patience; /* nanoseconds without progress that are a hang */
     struct vbuf_atomic_u64 operations;
+    struct vbuf_atomic_u64 goal_start, goal; /* operations to come, and from where; 0: unknown */
     struct vbuf_atomic_u32 failures;
     const char *skipped;
-    char note[256];
+    char note[512];
 } current;
 
 static struct {
@@ -138,6 +144,13 @@ void stress_count(uint64_t operations)
     vbuf_u64_fetch_add_relaxed(&current.operations, operations);
 }
 
+void stress_goal(uint64_t operations)
+{
+    /* Relaxed: a figure on a terminal. */
+    vbuf_u64_store_relaxed(&current.goal_start, vbuf_u64_load_relaxed(&current.operations));
+    vbuf_u64_store_relaxed(&current.goal, operations);
+}
+
 void stress_skip(const char *reason)
 {
     current.skipped = reason;
@@ -187,6 +200,17 @@ static void print_totals(void)
 
 /* ---- the watchdog ---- */
 
+static void show_progress(uint64_t operations)
+{
+    uint64_t goal = vbuf_u64_load_relaxed(&current.goal);
+    uint64_t start = vbuf_u64_load_relaxed(&current.goal_start);
+    if (goal != 0)
+        fprintf(stderr, "\r  %.1f M of %.1f M operations ", (double)(operations - start) / 1e6,
+                (double)goal / 1e6);
+    else
+        fprintf(stderr, "\r  %.1f M operations ", (double)operations / 1e6);
+}
+
 static void *watch(void *unused)
 {
     (void)unused;
@@ -197,7 +221,7 @@ static void *watch(void *unused)
         uint64_t operations = vbuf_u64_load_relaxed(&current.operations);
         int64_t now = stress_now();
         if (on_terminal)
-            fprintf(stderr, "\r  %.1f M operations ", (double)operations / 1e6);
+            show_progress(operations);
         if (operations != seen) {
             seen = operations;
             since = now;
@@ -235,7 +259,11 @@ static void run_case(const struct stress_case *which)
     stress_crews = 0;
     stress_ambushes = !STRESS_TSAN;
     vbuf_u32_store_relaxed(&current.failures, 0);
+    vbuf_u64_store_relaxed(&current.goal, 0);
     stress_patience(STRESS_SANITIZED ? 120 : 60);
+    stress.seconds = stress.asked_seconds;
+    if (stress.seconds <= 0)
+        stress.seconds = stress.brief ? 1.5 : which->seconds > 0 ? which->seconds : 5;
     stress_count(1); /* the watchdog counts from here */
     uint64_t before = vbuf_u64_load_relaxed(&current.operations);
     stress_part(1);
@@ -311,8 +339,9 @@ static bool read_option(const char *option, const char *value)
     uint64_t number = 0;
     char *end;
     if (strcmp(option, "--seconds") == 0) {
-        stress.seconds = strtod(value, &end);
-        return end != value && *end == '\0' && stress.seconds > 0 && stress.seconds < 1e6;
+        stress.asked_seconds = strtod(value, &end);
+        return end != value && *end == '\0' && stress.asked_seconds > 0 &&
+               stress.asked_seconds < 1e6;
     }
     if (strcmp(option, "--expect-fence") == 0) {
         if (strcmp(value, "full") == 0)
@@ -350,8 +379,6 @@ int main(int argc, char **argv)
     }
     if (name == NULL || !known(name))
         return usage();
-    if (stress.seconds <= 0)
-        stress.seconds = stress.brief ? 1.5 : 5;
     setvbuf(stdout, NULL, _IOLBF, 0);
     on_terminal = isatty(STDERR_FILENO) == 1;
     if (stress.seed == 0) {

@@ -30,6 +30,21 @@ struct ring_run {
     struct vbuf_atomic_u64 ring[RING];
 };
 
+/* Nobody has a claim or an invalidated slot under the handle any more. */
+static enum vbuf_status try_steps(struct slotmap *map, slotmap_handle handle, uint64_t draw)
+{
+    switch (draw % 4) {
+    case 0:
+        return slotmap_publish(map, handle);
+    case 1:
+        return slotmap_cancel(map, handle);
+    case 2:
+        return slotmap_invalidate(map, handle);
+    default:
+        return slotmap_release(map, handle);
+    }
+}
+
 /* One try, in one of the ways there are. The handle's remove has returned. */
 static void try_stale(struct slotmap *map, slotmap_handle handle, uint64_t draw)
 {
@@ -51,6 +66,11 @@ static void try_stale(struct slotmap *map, slotmap_handle handle, uint64_t draw)
         STRESS_CHECK(slotmap_get(map, handle) == NULL, "stale handle %" PRIx64 " resolves: get",
                      handle.bits);
         slotmap_unpin(map);
+        break;
+    case 3:
+        status = try_steps(map, handle, draw >> 4);
+        STRESS_CHECK(status == VBUF_STALE, "stale handle %" PRIx64 " resolves: step %d says %s",
+                     handle.bits, (int)(draw >> 4 & 3), vbuf_status_string(status));
         break;
     default:
         STRESS_CHECK(!slotmap_contains(map, handle), "stale handle %" PRIx64 " resolves: contains",
@@ -87,6 +107,37 @@ static void keep(struct ring_run *run, struct check_rng *rng, slotmap_handle rem
     vbuf_u64_store_release(place, removed.bits);
 }
 
+/* Ends a life in one of the ways there are; its handle is stale from then on. */
+static void end_life(struct slotmap *map, struct check_rng *rng, slotmap_handle handle)
+{
+    bool by_steps = stress_chance(rng, 16);
+    enum vbuf_status status =
+        by_steps ? slotmap_invalidate(map, handle) : slotmap_remove(map, handle, NULL);
+    STRESS_CHECK(status == VBUF_OK, "%" PRIx64 " is live, remove says %s", handle.bits,
+                 vbuf_status_string(status));
+    if (!by_steps)
+        return;
+    stress_disturb(rng);
+    status = slotmap_release(map, handle);
+    STRESS_CHECK(status == VBUF_OK, "%" PRIx64 " is invalidated, release says %s", handle.bits,
+                 vbuf_status_string(status));
+}
+
+/* A claim that comes to nothing: its handle was never of any use. */
+static void claim_and_cancel(struct ring_run *run, struct check_rng *rng)
+{
+    slotmap_handle handle;
+    void *value;
+    if (slotmap_claim(run->map, &handle, &value) != VBUF_OK)
+        return;
+    vbuf_u64_fetch_add_relaxed(&run->reused, 1);
+    STRESS_CHECK(!slotmap_contains(run->map, handle), "%" PRIx64 " resolves before its publish",
+                 handle.bits);
+    STRESS_CHECK(slotmap_cancel(run->map, handle) == VBUF_OK, "%" PRIx64 " lost its claim",
+                 handle.bits);
+    keep(run, rng, handle);
+}
+
 static void churn(struct stress_thread *self)
 {
     struct ring_run *run = self->context;
@@ -96,9 +147,7 @@ static void churn(struct stress_thread *self)
         slotmap_handle *mine = &window[stress_below(&self->rng, WINDOW)];
         if (mine->bits != 0) {
             slotmap_handle handle = *mine;
-            enum vbuf_status status = slotmap_remove(run->map, handle, NULL);
-            STRESS_CHECK(status == VBUF_OK, "%" PRIx64 " is live, remove says %s", handle.bits,
-                         vbuf_status_string(status));
+            end_life(run->map, &self->rng, handle);
             mine->bits = 0;
             keep(run, &self->rng, handle);
             try_stale(run->map, handle, check_rng_next(&self->rng));
@@ -109,6 +158,8 @@ static void churn(struct stress_thread *self)
             vbuf_u64_fetch_add_relaxed(&run->reused, 1);
             STRESS_CHECK(slotmap_contains(run->map, *mine), "%" PRIx64 " is live and not found",
                          mine->bits);
+            if (stress_chance(&self->rng, 16))
+                claim_and_cancel(run, &self->rng);
         }
         stress_disturb(&self->rng);
     }
@@ -152,6 +203,7 @@ static void part_ring(void)
     if (!STRESS_CHECK(slotmap_create(&run.map, &options) == VBUF_OK, "create"))
         return;
     run.tries = stress.tries != 0 ? stress.tries : stress_amount(100000000, 200000);
+    stress_goal(run.tries);
     vbuf_u64_store_relaxed(&run.taken, 0);
     vbuf_u64_store_relaxed(&run.live, 0);
     vbuf_u64_store_relaxed(&run.reused, 0);

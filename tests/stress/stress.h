@@ -54,14 +54,15 @@
 #define STRESS_TSAN 0
 #endif
 
-/* The command line; fixed before the first case. */
+/* The command line; all but `seconds` is fixed before the first case. */
 struct stress_settings {
     uint64_t seed;
-    uint64_t tries;   /* 0: each case's own number */
-    double seconds;   /* for the cases that run by time */
-    unsigned threads; /* 0: each case's own number */
-    bool brief;       /* sizes for the everyday test run */
-    int fence;        /* the enum vbuf_fence_kind to expect; 0: find out */
+    uint64_t tries;       /* 0: each case's own number */
+    double asked_seconds; /* 0: each case's own */
+    double seconds;       /* for the cases that run by time: this one's */
+    unsigned threads;     /* 0: each case's own number */
+    bool brief;           /* sizes for the everyday test run */
+    int fence;            /* the enum vbuf_fence_kind to expect; 0: find out */
 };
 
 extern struct stress_settings stress;
@@ -96,6 +97,9 @@ void stress_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * call it: one that runs until others are done would hide that they hang.
  */
 void stress_count(uint64_t operations);
+
+/* So many operations are to be counted from now on: shown on a terminal. */
+void stress_goal(uint64_t operations);
 
 /* The case cannot run here. */
 void stress_skip(const char *reason);
@@ -295,6 +299,8 @@ void stress_fence_fallback(void);
 void stress_commit_fail(void);
 void stress_cvec_mixed(void);
 void stress_cvec_all(void);
+void stress_slotmap_all(void);
+void stress_pinned_reader(void);
 void stress_paused_publisher(void);
 void stress_capacity(void);
 void stress_ebr_objects(void);
