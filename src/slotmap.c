@@ -454,6 +454,7 @@ enum vbuf_status slotmap_stats(struct slotmap *handle, struct slotmap_report *st
         .capacity = slotmap_capacity(handle),
         .slots = vbuf_u32_load_acquire(&map->made) - 1,
         .limbo = slots_in_limbo(map),
+        .max_slots = map->slots - 1,
         .max_limbo = map->max_limbo,
         .committed_bytes =
             vmem_align_up(map->parts_offset + ((size_t)threads + 1) * SLOTMAP_THREAD_STRIDE_,

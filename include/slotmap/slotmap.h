@@ -110,6 +110,7 @@ struct slotmap_report {
     size_t max_len;         /* live values that always fit */
     size_t capacity;        /* slots that fit without another commit */
     size_t slots;           /* slots made so far: live, free, waiting or out of service */
+    size_t max_slots;       /* slots there can be: slotmap_handle_index is never more, for side arrays */
     size_t limbo;           /* removed, waiting for readers or for their destructor */
     size_t max_limbo;       /* what limbo may reach before insert says VBUF_BUSY */
     size_t exhausted;       /* slots out of service: their generations are used up */

@@ -43,7 +43,7 @@ if(TARGET vbuf_stress)
 endif()
 
 if(TARGET vbuf_model)
-    vbuf_add_canary(model "canary.c:21: vbuf_u32_load_relaxed\\(&counter\\) == 2"
+    vbuf_add_canary(model "canary.c:[0-9]+: vbuf_u32_load_relaxed\\(&counter\\) == 2"
         vbuf_model --scenario canary.lost-update)
 endif()
 if(VBUF_COMPLETE AND VBUF_VALGRIND)
