@@ -153,6 +153,7 @@ static void count_and_name(void)
     struct ebr_report report;
     be_thread(other);
     ebr_pin(domain);
+    EXPLORE(ebr_attach(domain) == VBUF_OK && ebr_detach(domain) == VBUF_BUSY);
     be_thread(self);
     unlink_and_retire(domain, &places[0]);
     EXPLORE(ebr_collect(domain) == 0);
@@ -176,10 +177,30 @@ static void count_and_name(void)
     EXPLORE(report.reclaimed == 1 && report.overflow_pins == 0);
 }
 
+/* Who leaves, and comes again, is counted so. */
+static void leave_and_come(void)
+{
+    struct ebr_report report;
+    be_thread(other);
+    EXPLORE(ebr_detach(domain) == VBUF_OK && ebr_detach(domain) == VBUF_OK);
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK && report.threads == 1);
+    ebr_pin(domain);
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK && report.threads == 2);
+    ebr_unpin(domain);
+}
+
 const struct explore_scenario ebr_collect_held = {
     .name = "ebr.collect-held",
     .checks = "E1 E4",
     .set_up = set_up_idle,
     .threads = {count_and_name},
+    .finish = finish,
+};
+
+const struct explore_scenario ebr_collect_counts = {
+    .name = "ebr.collect-counts",
+    .checks = "E1 E4",
+    .set_up = set_up_idle,
+    .threads = {leave_and_come},
     .finish = finish,
 };

@@ -35,6 +35,15 @@ static void set_up_shared(void)
     first = ebr_epoch(domain);
 }
 
+/* The reader comes in the run: it raises what scans cover. */
+static void set_up_new(void)
+{
+    EXPLORE(ebr_domain_create(&domain, NULL) == VBUF_OK);
+    place_object(&places[0]);
+    reader = 0;
+    first = ebr_epoch(domain);
+}
+
 static void finish(void)
 {
     clear_and_destroy(domain, &removed, 1);
@@ -121,6 +130,15 @@ const struct explore_scenario ebr_steps_synchronize = {
     .checks = "E1",
     .set_up = set_up,
     .threads = {end_step, wait_and_free, look_once},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE, .together = 2},
+};
+
+const struct explore_scenario ebr_steps_new_reader = {
+    .name = "ebr.steps-new-reader",
+    .checks = "E1",
+    .set_up = set_up_new,
+    .threads = {look_once, unlink_and_seal, end_step, step_and_free},
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE, .together = 2},
 };
