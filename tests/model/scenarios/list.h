@@ -74,6 +74,7 @@ SCENARIO(ebr_steps_full_fence)
 SCENARIO(ebr_steps_shared)
 SCENARIO(ebr_steps_synchronize)
 SCENARIO(ebr_steps_new_reader)
+SCENARIO(ebr_steps_batch)
 /* ebr_synchronize.c */
 SCENARIO(ebr_synchronize_free)
 SCENARIO(ebr_synchronize_retired)
