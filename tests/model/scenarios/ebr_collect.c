@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
+#include "ebr_internal.h"
 #include "ebr_objects.h"
 
 static struct ebr_domain *domain;
@@ -119,6 +120,20 @@ static void retire_without_record(void)
     EXPLORE(explore_heavy_fences() == 0);
 }
 
+/* What waits in record 0 is looked after by those that have a record, when they fill batches. */
+static void retire_beside_shared(void)
+{
+    be_thread(3);
+    ebr_pin(domain);
+    retire_many(1);
+    EXPLORE(ebr_collect(domain) == 0);
+    ebr_unpin(domain);
+    be_thread(self);
+    retire_many(2 * BATCH);
+    EXPLORE(reclaimed == BATCH + 1);
+    EXPLORE(ebr_collect(domain) == BATCH);
+}
+
 static void set_up_alone(void)
 {
     set_up_for(2);
@@ -139,6 +154,14 @@ const struct explore_scenario ebr_collect_alone = {
     .finish = finish,
 };
 
+const struct explore_scenario ebr_collect_shared_waits = {
+    .name = "ebr.collect-shared-waits",
+    .checks = "E1 E3",
+    .set_up = set_up_alone,
+    .threads = {retire_beside_shared},
+    .finish = finish,
+};
+
 const struct explore_scenario ebr_collect_nobody = {
     .name = "ebr.collect-nobody",
     .checks = "E1 E2",
@@ -153,6 +176,7 @@ static void count_and_name(void)
     struct ebr_report report;
     be_thread(other);
     ebr_pin(domain);
+    EXPLORE(ebr_attach(domain) == VBUF_OK && ebr_detach(domain) == VBUF_BUSY);
     be_thread(self);
     unlink_and_retire(domain, &places[0]);
     EXPLORE(ebr_collect(domain) == 0);
@@ -176,10 +200,80 @@ static void count_and_name(void)
     EXPLORE(report.reclaimed == 1 && report.overflow_pins == 0);
 }
 
+/* Who leaves, and comes again, is counted so. */
+static void leave_and_come(void)
+{
+    struct ebr_report report;
+    be_thread(other);
+    EXPLORE(ebr_detach(domain) == VBUF_OK && ebr_detach(domain) == VBUF_OK);
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK && report.threads == 1);
+    ebr_pin(domain);
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK && report.threads == 2);
+    ebr_unpin(domain);
+}
+
 const struct explore_scenario ebr_collect_held = {
     .name = "ebr.collect-held",
     .checks = "E1 E4",
     .set_up = set_up_idle,
     .threads = {count_and_name},
+    .finish = finish,
+};
+
+const struct explore_scenario ebr_collect_counts = {
+    .name = "ebr.collect-counts",
+    .checks = "E1 E4",
+    .set_up = set_up_idle,
+    .threads = {leave_and_come},
+    .finish = finish,
+};
+
+/* ---- three tags: the oldest batch makes room for the newest, and is not lost ---- */
+
+static void seal_two(void)
+{
+    be_thread(other);
+    ebr_pin(domain);
+    be_thread(self);
+    unlink_and_retire(domain, &places[0]);
+    EXPLORE(ebr_collect(domain) == 0); /* one step, then the pin is behind */
+    unlink_and_retire(domain, &places[1]);
+    EXPLORE(ebr_collect(domain) == 0);
+    be_thread(other);
+    ebr_unpin(domain);
+}
+
+static void seal_three(void)
+{
+    seal_two();
+    EXPLORE(ebr_advance(domain, true) == EBR_ADVANCED);
+    be_thread(self);
+    unlink_and_retire(domain, &places[2]);
+    EXPLORE(ebr_collect(domain) == 3);
+}
+
+const struct explore_scenario ebr_collect_three_tags = {
+    .name = "ebr.collect-three-tags",
+    .checks = "E1 E3",
+    .set_up = set_up_idle,
+    .threads = {seal_three},
+    .finish = finish,
+};
+
+/* Both batches go to whoever is there when their thread leaves. */
+static void seal_two_and_leave(void)
+{
+    seal_two();
+    be_thread(self);
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
+    be_thread(other);
+    EXPLORE(ebr_collect(domain) == 2);
+}
+
+const struct explore_scenario ebr_collect_two_left = {
+    .name = "ebr.collect-two-left",
+    .checks = "E1 E3",
+    .set_up = set_up_idle,
+    .threads = {seal_two_and_leave},
     .finish = finish,
 };

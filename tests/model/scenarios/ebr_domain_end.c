@@ -137,6 +137,23 @@ const struct explore_scenario ebr_domain_two = {
     .bounds = {.together = 2},
 };
 
+/* A thread's end ends its pins in both. */
+static void pin_both_and_end(void)
+{
+    ebr_pin(domain);
+    ebr_pin(other);
+    look(&places[0]);
+}
+
+const struct explore_scenario ebr_domain_two_pinned = {
+    .name = "ebr.domain-two-pinned",
+    .checks = "E1 E3",
+    .set_up = set_up_two,
+    .threads = {pin_both_and_end, remove_in_both},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .together = 1},
+};
+
 /* ---- each thread has its own, among those of others ---- */
 
 static void come_and_go(void)

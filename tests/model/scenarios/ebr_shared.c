@@ -42,6 +42,7 @@ static void look_nested(void)
     be_thread(2);
     EXPLORE(ebr_attach(domain) == VBUF_FULL);
     ebr_pin(domain);
+    look(&places[0]);
     ebr_pin(domain);
     EXPLORE(ebr_detach(domain) == VBUF_BUSY && ebr_synchronize(domain) == VBUF_BUSY);
     ebr_unpin(domain);

@@ -35,6 +35,15 @@ static void set_up_shared(void)
     first = ebr_epoch(domain);
 }
 
+/* The reader comes in the run: it raises what scans cover. */
+static void set_up_new(void)
+{
+    EXPLORE(ebr_domain_create(&domain, NULL) == VBUF_OK);
+    place_object(&places[0]);
+    reader = 0;
+    first = ebr_epoch(domain);
+}
+
 static void finish(void)
 {
     clear_and_destroy(domain, &removed, 1);
@@ -121,6 +130,47 @@ const struct explore_scenario ebr_steps_synchronize = {
     .checks = "E1",
     .set_up = set_up,
     .threads = {end_step, wait_and_free, look_once},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE, .together = 2},
+};
+
+const struct explore_scenario ebr_steps_new_reader = {
+    .name = "ebr.steps-new-reader",
+    .checks = "E1",
+    .set_up = set_up_new,
+    .threads = {look_once, unlink_and_seal, end_step, step_and_free},
+    .finish = finish,
+    .bounds = {.preemptions = EXPLORE_NONE,
+               .stale = 4,
+               .reorders = EXPLORE_NONE,
+               .failures = EXPLORE_NONE,
+               .together = 4},
+};
+
+/* ---- the tag of a batch comes after its last unlink: the first was long ago ---- */
+
+static uint32_t remover;
+
+static void set_up_batch(void)
+{
+    set_up();
+    remover = attach_a_thread(domain);
+    be_thread(remover);
+    ebr_retire(domain, &make_object()->entry, free_object);
+}
+
+static void retire_second(void)
+{
+    be_thread(remover);
+    unlink_and_retire(domain, &places[0]);
+    ebr_collect(domain);
+}
+
+const struct explore_scenario ebr_steps_batch = {
+    .name = "ebr.steps-batch",
+    .checks = "E1",
+    .set_up = set_up_batch,
+    .threads = {end_step, look_once, retire_second},
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE, .together = 2},
 };
