@@ -9,6 +9,7 @@
 #     unit.NAME          tests/unit/NAME.c
 #     stress.CASE        a case of the stress program, for a few seconds
 #     tsan-stress.CASE   the same under ThreadSanitizer
+#     strace-stress.CASE the same where the system has no process-wide barrier
 #     model.NAME VARIANT the model with the same thing weakened (tests/model/spin/run.sh)
 #     none               nothing yet: a survivor
 #
@@ -159,6 +160,10 @@ catches() {
         run_program --jobs 1 --seconds 5 --scenario "${1#*.}"
         test $? -eq 1 # not 2, no such scenario, nor 124, out of time
         return
+        ;;
+    strace-stress.*)
+        timeout 120 strace --seccomp-bpf -f -qq -o /dev/null -e trace=membarrier \
+            -e inject=membarrier:error=ENOSYS ./program --case "${1#*.}" --seconds 2 >run.log 2>&1
         ;;
     *stress.*) run_program --case "${1#*.}" --seconds 6 ;;
     *) run_program ;;
