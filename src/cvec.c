@@ -38,6 +38,10 @@
  * A pusher stopped between claim and publish delays no push and no get; the prefix ends at its
  * element.
  *
+ * Extending is bound by the page faults of fresh memory. Threads that extend by less than a page at once
+ * meet in every page, and the fault of one holds up the other: then a thread, after it has published, has
+ * the system back some memory ahead of all of them. See cvec_growth.c.
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include "cvec_internal.h"
@@ -46,6 +50,8 @@
 
 #define DEFAULT_ADDRESS_SPACE (SIZE_MAX > UINT32_MAX ? (size_t)(UINT64_C(16) << 30) : SIZE_MAX / 16)
 #define HEADER_ALIGNMENT 64
+#define COPY_PIECE ((size_t)1024) /* bytes; both: see copy_run */
+#define COPY_WHOLE ((size_t)256 << 10)
 
 /* ---- claiming ---- */
 
@@ -270,15 +276,51 @@ enum vbuf_status cvec_push(struct cvec *vector, const void *element, size_t *ind
     return VBUF_OK;
 }
 
-/* Pairs with the acquires in cvec_get and cvec_snapshot. */
+/* `ready` is the element's readiness byte. Pairs with the acquires in cvec_get and cvec_snapshot. */
+static inline void set_ready(struct vbuf_atomic_u8 *ready)
+{
+    DEBUG_ASSERT(vbuf_u8_load_relaxed(ready) == 0 && "published once"); /* relaxed: ours */
+    vbuf_u8_store_release(ready, 1);
+}
+
+/* Eight a turn, written out: compilers do not unroll atomic stores. */
 static void publish_run(struct cvec *vector, size_t first, size_t count)
 {
-    for (size_t i = first; i < first + count; i++) {
-        struct vbuf_atomic_u8 *ready = vector->ready_ - 1 - (ptrdiff_t)i;
-        DEBUG_ASSERT(vbuf_u8_load_relaxed(ready) == 0 && "published once"); /* relaxed: ours */
-        vbuf_u8_store_release(ready, 1);
+    struct vbuf_atomic_u8 *ready = vector->ready_ - (ptrdiff_t)first; /* downward from here */
+    for (; count >= 8; count -= 8, ready -= 8) {
+        set_ready(ready - 1);
+        set_ready(ready - 2);
+        set_ready(ready - 3);
+        set_ready(ready - 4);
+        set_ready(ready - 5);
+        set_ready(ready - 6);
+        set_ready(ready - 7);
+        set_ready(ready - 8);
     }
+    for (; count != 0; count--)
+        set_ready(--ready);
     cvec_wake_waiters_(vector);
+}
+
+/*
+ * Piece by piece, each published once it is copied. For more than 2 KiB memcpy may use the processor's string
+ * move, and that is slow where a page is touched first: it faults half-way and starts again. A run so
+ * long that it comes from memory, not from a cache, is copied whole: there memcpy's ways win.
+ */
+static void copy_run(struct cvec *vector, size_t first, const void *elements, size_t count)
+{
+    size_t size = vector->element_size, most = count;
+    if (count * size > COPY_PIECE && count * size < COPY_WHOLE)
+        most = size < COPY_PIECE ? COPY_PIECE / size : 1;
+    const unsigned char *from = elements;
+    while (count != 0) {
+        size_t part = count < most ? count : most;
+        memcpy(vector->elements + first * size, from, part * size);
+        publish_run(vector, first, part);
+        first += part;
+        from += part * size;
+        count -= part;
+    }
 }
 
 enum vbuf_status cvec_claim(struct cvec *vector, size_t count, size_t *first, void **slots)
@@ -307,21 +349,36 @@ enum vbuf_status cvec_publish(struct cvec *vector, size_t first, size_t count)
     return VBUF_OK;
 }
 
+/*
+ * After a short run that is the first in a page: whether threads extend at once, or did so that memory is
+ * populated ahead already. Relaxed, both: a hint.
+ */
+static bool shares_pages(const struct cvec *vector, uint64_t first, uint64_t count)
+{
+    uint64_t size = vector->element_size, begin = first * size, end = (first + count) * size;
+    if (end - begin >= vector->unit_ || ((begin - 1) ^ (end - 1)) < vector->unit_)
+        return false;
+    return index_of(vbuf_u64_load_relaxed(&vector->len_)) != first + count ||
+           first + count < vbuf_u64_load_relaxed(&vector->populated_);
+}
+
 enum vbuf_status cvec_extend(struct cvec *vector, const void *elements, size_t count, size_t *first)
 {
     if (elements == NULL && count != 0)
         return VBUF_INVALID;
-    size_t index;
-    void *slots;
-    enum vbuf_status status = cvec_claim(vector, count, &index, &slots);
-    if (status != VBUF_OK)
-        return status;
-    if (count != 0) {
-        memcpy(slots, elements, count * vector->element_size);
-        publish_run(vector, index, count);
+    uint64_t index;
+    if (count == 0) {
+        index = cvec_claimed(vector);
+    } else {
+        enum vbuf_status status = cvec_claim_run(vector, count, &index);
+        if (status != VBUF_OK)
+            return status;
+        copy_run(vector, (size_t)index, elements, count);
+        if (shares_pages(vector, index, count))
+            cvec_populate_ahead(vector, index + count);
     }
     if (first != NULL)
-        *first = index;
+        *first = (size_t)index;
     return VBUF_OK;
 }
 

@@ -63,6 +63,8 @@ enum vbuf_status cvec_truncate(struct cvec *vector, size_t len)
     else
         memset(vector->elements + len * vector->element_size, 0,
                (claimed - len) * vector->element_size);
+    if (vbuf_u64_load_relaxed(&vector->populated_) < claimed) /* the pages stay */
+        vbuf_u64_store_relaxed(&vector->populated_, claimed);
     uint64_t era = era_of(vbuf_u64_load_relaxed(&vector->len_));
     if (era == CVEC_CLOSED_ERA)
         vbuf_u64_store_relaxed(&vector->final_, len + 1);
@@ -111,6 +113,8 @@ enum vbuf_status cvec_shrink_to_fit(struct cvec *vector)
     if (era_of(seen) != CVEC_CLOSED_ERA)
         vbuf_u64_store_relaxed(&vector->len_, ticket_of(0, claimed));
     vbuf_u64_store_relaxed(&vector->capacity_, capacity);
+    if (vbuf_u64_load_relaxed(&vector->populated_) > capacity)
+        vbuf_u64_store_relaxed(&vector->populated_, capacity); /* what is past it has gone */
     cvec_tell_decommitted(vector,
                           cvec_element_pages(vector, old) - cvec_element_pages(vector, capacity) +
                               cvec_ready_pages(vector, old) - cvec_ready_pages(vector, capacity));

@@ -9,6 +9,20 @@
  * fights over one kernel lock, so who sees somebody else at it lets it have a moment, and then goes
  * ahead.
  *
+ * Populating ahead. When threads extend at once by runs shorter than a page, one of them asks for the pages
+ * of the next elements in one call, which costs less than a fault each, and keeps the others out of
+ * each other's faults. `populated_` says up to which element somebody has asked, or memory was in use
+ * before a truncate; the CAS that raises it picks the one who asks for a range. He asks after he
+ * has published, so nobody waits for him, and he may be stopped for ever. What is asked for lies past what
+ * was claimed when he looked, and may be claimed, written and published by others while the system works
+ * on it: MADV_POPULATE_WRITE makes pages writable as a write fault would, and writes nothing itself. Where
+ * the system has no such call nothing is done: touching pages instead would race with those writes. Nor is
+ * anything done while the window is short: small vectors do not pay. All of it is below the
+ * capacity, so committed; shrinking, which is exclusive, lowers populated_ with the capacity. Once it
+ * has begun it goes on until the vector grows: memory that is there hides the collisions that begin it.
+ *
+ * (One thread alone loses a few per cent by it, until windows are longer than they may be here: measured.)
+ *
  * Capacities grow at least by a 64th, whatever was asked, so there are never more than CVEC_ERAS eras:
  * 64 until a 64th is an element, and 1,900 from there to 2^48.
  *
@@ -20,6 +34,10 @@
 #include "system.h"
 
 #define COURTESY_ROUNDS 8
+/* Bytes populated ahead: this share of what is claimed, if it is this much, and no more than that. */
+#define AHEAD_SHARE 64
+#define AHEAD_LEAST ((uint64_t)16 << 10)
+#define AHEAD_MOST ((uint64_t)256 << 10)
 
 size_t cvec_element_pages(const struct cvec *vector, uint64_t capacity)
 {
@@ -62,6 +80,33 @@ static enum vbuf_status commit_range(struct cvec *vector, uint64_t from, uint64_
     size_t ready_first = cvec_ready_pages(vector, from), ready_last = cvec_ready_pages(vector, to);
     return vbuf_commit_two(&vector->memory_, base + first, last - first, base - ready_last,
                            ready_last - ready_first);
+}
+
+/* Elements that may be populated past the first `end`; 0: none. */
+static uint64_t ahead_of(const struct cvec *vector, uint64_t end)
+{
+    uint64_t bytes = end * vector->element_size / AHEAD_SHARE;
+    if (bytes < AHEAD_LEAST || vector->unit_ > vmem_page_size())
+        return 0;
+    return (bytes < AHEAD_MOST ? bytes : AHEAD_MOST) / vector->element_size;
+}
+
+void cvec_populate_ahead(struct cvec *vector, uint64_t end)
+{
+    uint64_t ahead = ahead_of(vector, end);
+    uint64_t seen = vbuf_u64_load_relaxed(&vector->populated_); /* the CAS decides */
+    if (ahead == 0 || seen > end + ahead / 2)
+        return;
+    uint64_t capacity = vbuf_u64_load_acquire(&vector->capacity_); /* below it all is committed */
+    uint64_t from = seen > end ? seen : end, to = end + ahead < capacity ? end + ahead : capacity;
+    /* Decides who asks, and orders nothing. */
+    if (from >= to || !vbuf_u64_cas_acquire(&vector->populated_, &seen, to))
+        return;
+    struct vmem *memory = &vector->memory_.memory;
+    size_t base = (size_t)(vector->elements - vector->memory_.data), count = (size_t)(to - from);
+    vmem_populate(memory, base + (size_t)from * vector->element_size, count * vector->element_size);
+    if (count >= AHEAD_LEAST) /* readiness bytes: few, unless elements are as small */
+        vmem_populate(memory, base - (size_t)to, count);
 }
 
 /* What the options make of a capacity. */

@@ -98,6 +98,9 @@ size_t cvec_ready_pages(const struct cvec *vector, uint64_t capacity);
 /* Elements that fit in the pages that `capacity` elements touch, but never more than max_len. */
 uint64_t cvec_fill_pages(const struct cvec *vector, uint64_t capacity);
 
+/* Has the system back some memory past element `end`, where threads extend at once. Nothing fails. */
+void cvec_populate_ahead(struct cvec *vector, uint64_t end);
+
 /* Tells the user's hook. */
 void cvec_tell_decommitted(struct cvec *vector, size_t bytes);
 

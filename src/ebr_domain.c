@@ -61,7 +61,11 @@ enum vbuf_status ebr_attach(struct ebr_domain *domain)
         return status;
     struct record *record = record_at(domain, number);
     vbuf_u64_store_relaxed(&record->system_id, vbuf_sys_thread_id()); /* a figure */
-    vbuf_u64_store_relaxed(&record->head.epoch, EBR_IDLE_);           /* a scan skips both */
+    /*
+     * Release, for the number's last holder: what it read under its pins happens before our CAS that took the
+     * number. A scan that reads this store, and no longer the holder's unpin, must have that before it.
+     */
+    vbuf_u64_store_release(&record->head.epoch, EBR_IDLE_);
     record->head.nest = 1;
     vbuf_u32_fetch_add_acq_rel(&domain->registered, 1); /* before any pin; pairs with is_alone */
     return VBUF_OK;

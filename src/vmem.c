@@ -225,6 +225,17 @@ enum vbuf_status vmem_prefault(struct vmem *vm, size_t offset, size_t length)
     return vmem_os_prefault((char *)vm->base + offset, length);
 }
 
+void vmem_populate(struct vmem *vm, size_t offset, size_t length)
+{
+    if (!range_is_inside(vm, offset, length) || length == 0)
+        return;
+    int reason = errno; /* it is advice: the caller never learns of a failure */
+    round_outward(&offset, &length);
+    if (!range_is_lost(vm, offset, length))
+        vmem_os_populate((char *)vm->base + offset, length);
+    errno = reason;
+}
+
 void vmem_touch(void *address, size_t size, size_t page)
 {
     for (size_t offset = 0; offset < size; offset += page) {

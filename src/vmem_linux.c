@@ -269,6 +269,12 @@ enum vbuf_status vmem_os_prefault(void *address, size_t size)
     return VBUF_OK;
 }
 
+void vmem_os_populate(void *address, size_t size)
+{
+    if (facts.populate)
+        vbuf_sys_madvise(address, size, MADV_POPULATE_WRITE);
+}
+
 /* ---- the system's books ---- */
 
 enum vbuf_status vmem_os_resident(void *address, size_t size, size_t *resident)

@@ -38,6 +38,9 @@ enum vbuf_status vmem_os_decommit(void *address, size_t size, const struct vmem_
 /* VBUF_OK, VBUF_INVALID when part of it is not committed, or VBUF_NOMEM. */
 enum vbuf_status vmem_os_prefault(void *address, size_t size);
 
+/* The same as advice: once, never by touching, and nothing where the system has no call for it. */
+void vmem_os_populate(void *address, size_t size);
+
 /* The bytes of it that are in physical memory. VBUF_OK, VBUF_UNSUPPORTED or VBUF_NOMEM. */
 enum vbuf_status vmem_os_resident(void *address, size_t size, size_t *resident);
 

@@ -106,6 +106,11 @@ enum vbuf_status vmem_os_prefault(void *address, size_t size)
     return VBUF_OK;
 }
 
+void vmem_os_populate(void *address, size_t size)
+{
+    (void)address, (void)size; /* POSIX has no such advice */
+}
+
 enum vbuf_status vmem_os_resident(void *address, size_t size, size_t *resident)
 {
     (void)address, (void)size, (void)resident;

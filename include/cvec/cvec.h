@@ -121,6 +121,7 @@ struct cvec {
     size_t unit_;       /* bytes that growth commits a multiple of: a page, or a huge page */
     void (*destroy_)(void *context, void *element);
     struct vbuf_atomic_u32 growing_;
+    struct vbuf_atomic_u64 populated_; /* below it nobody asks for pages again; see cvec_growth.c */
     struct vbuf_atomic_u32 event_;     /* what waiters sleep on; see cvec_wait.c */
     struct vbuf_atomic_u64 wanted_;    /* the shortest prefix that a waiter waits for */
     struct vbuf_atomic_u32 exclusive_; /* with VBUF_DEBUG: 1 inside truncate and shrink_to_fit */
@@ -214,6 +215,10 @@ VBUF_API enum vbuf_status cvec_push(struct cvec *vector, const void *element, si
  * below max_len; VBUF_NOMEM iff memory to grow is refused; VBUF_CLOSED iff it is closed and count is not
  * 0. Then nothing was claimed (C5).
  * Any thread. Lock-free. One compare-and-swap for the run.
+ * Where threads extend at once by less than a page, one may also ask the system for the memory that comes
+ * next (vmem_populate): never more than a 64th of what the elements so far take, nor 256 KiB, with its
+ * readiness bytes, nor past the capacity. Nothing depends on it. No other call does that, except that
+ * appenders flush by this one.
  */
 VBUF_API enum vbuf_status cvec_extend(struct cvec *vector, const void *elements, size_t count,
                                       size_t *first);

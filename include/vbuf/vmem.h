@@ -165,6 +165,14 @@ VBUF_API enum vbuf_status vmem_decommit(struct vmem *vm, size_t offset, size_t l
 VBUF_API enum vbuf_status vmem_prefault(struct vmem *vm, size_t offset, size_t length);
 
 /*
+ * Advises the system to back the pages that [offset, offset + length) touches, in one call, where it has
+ * one for that (vmem_caps().populate); elsewhere does nothing. A refusal is not told, nor tried again; part
+ * may then be backed. Content, errno and what is committed stay as they are. May run while other threads
+ * read and write there. A range that leaves the reservation, or touches what was lost, is ignored.
+ */
+VBUF_API void vmem_populate(struct vmem *vm, size_t offset, size_t length);
+
+/*
  * How many bytes of the pages that [offset, offset + length) touches are in physical memory. Costs a
  * system call for each 1,024 pages.
  * Returns VBUF_INVALID iff the range leaves the reservation or resident is NULL; VBUF_UNSUPPORTED iff

@@ -149,6 +149,26 @@ TEST(cvec_close, destroy_destroys_what_was_published)
     CHECK(!books.out_of_order);
 }
 
+/*
+ * A fork cut off a closer that had proposed 10, and then the vector became shorter. Another closer stops between
+ * its looks and its proposal, while a third one closes: its proposal comes too late. (Its steps are played here.)
+ */
+TEST(cvec_close, truncate_forgets_what_was_proposed)
+{
+    struct words v = make_words(1000);
+    push_numbers(v.vector, 0, 10);
+    vbuf_u64_store_relaxed(&v.vector->final_, 10 + 1);
+    CHECK_STATUS(VBUF_OK, words_truncate(&v, 5));
+    uint64_t proposed = vbuf_u64_load_acquire(&v.vector->final_), claimed = words_claimed(&v);
+    push_numbers(v.vector, 5, 10);
+    words_close(&v);
+    CHECK(!vbuf_u64_cas_acq_rel(&v.vector->final_, &proposed, claimed + 1));
+    CHECK_EQ(words_claimed(&v), 10);
+    CHECK_STATUS(VBUF_CLOSED, words_wait(&v, 11, 0));
+    check_numbers(v.vector, 10);
+    words_destroy(&v);
+}
+
 /* ---- waiters ---- */
 
 #define WAITERS 6

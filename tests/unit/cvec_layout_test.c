@@ -211,3 +211,41 @@ TEST(cvec_layout, header_is_null_iff_there_is_none)
     CHECK(cvec_header(v) != NULL);
     cvec_destroy(v);
 }
+
+/* A run of `count` elements of `size` bytes behind a lead of one; every byte and readiness is right. */
+static void extend_by(size_t size, size_t count)
+{
+    struct cvec *v = NULL;
+    struct cvec_options options = {.element_size = size, .max_len = count + 2};
+    unsigned char *run = malloc((count + 1) * size);
+    REQUIRE(run != NULL);
+    for (size_t i = 0; i <= count; i++)
+        make_element(run + i * size, size, i);
+    REQUIRE(CHECK_STATUS(VBUF_OK, cvec_create(&v, &options)));
+    size_t first = SIZE_MAX;
+    CHECK_STATUS(VBUF_OK, cvec_push(v, run, NULL));
+    REQUIRE(CHECK_STATUS(VBUF_OK, cvec_extend(v, run + size, count, &first)));
+    CHECK_EQ(first, 1);
+    for (size_t i = 0; i <= count; i++)
+        REQUIRE(cvec_get(v, i) != NULL); /* by its own byte: the watermark has not moved */
+    CHECK(cvec_get(v, count + 1) == NULL);
+    struct cvec_slice all = cvec_snapshot(v);
+    CHECK_EQ(all.count, count + 1);
+    CHECK(memcmp(all.data, run, (count + 1) * size) == 0);
+    cvec_destroy(v);
+    free(run);
+}
+
+/* Runs are copied in pieces, and published eight elements at a time: no length may be special. */
+TEST(cvec_layout, C2_runs_of_every_length_come_in_whole)
+{
+    const size_t sizes[] = {1, 3, 8, 24, 1000, 1023, 1024, 1025, 5000};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        for (size_t count = 1; count <= 40; count++)
+            extend_by(sizes[s], count);
+        for (size_t bytes = 1024; bytes <= (size_t)512 << 10; bytes *= 2) {
+            extend_by(sizes[s], bytes / sizes[s]);
+            extend_by(sizes[s], bytes / sizes[s] + 1);
+        }
+    }
+}

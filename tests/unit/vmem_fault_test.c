@@ -388,6 +388,26 @@ TEST(vmem_fault, V4_prefault_statuses)
     vmem_release(&vm);
 }
 
+TEST(vmem_fault, populate_is_refused_in_silence_and_once)
+{
+    if (!vmem_caps().populate)
+        SKIP("this kernel has no call to fail");
+    const int errors[] = {ENOMEM, EINVAL, EFAULT, EHWPOISON, EINTR, EAGAIN};
+    struct vmem vm = reserve_pages(8);
+    CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, vm.size));
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        fault_clear();
+        fault_fail_from(FAULT_MADVISE, 1, errors[i]);
+        errno = 4242;
+        vmem_populate(&vm, 0, vm.size);
+        CHECK_EQ(errno, 4242);
+        CHECK_EQ(fault_count(FAULT_MADVISE), 1);
+        CHECK_EQ(resident(&vm, 0, vm.size), 0);
+    }
+    fault_clear();
+    vmem_release(&vm);
+}
+
 TEST(vmem_fault, release_keeps_errno)
 {
     struct vmem vm = reserve_pages(1);

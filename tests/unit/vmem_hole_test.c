@@ -208,6 +208,10 @@ TEST(vmem_hole, V4_a_range_with_a_hole_left_is_lost_and_the_rest_is_not)
     CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 8 * page - 1, 1));
     CHECK_STATUS(VBUF_NOMEM, vmem_commit(&vm, 8 * page - 1, 2));
     CHECK_STATUS(VBUF_NOMEM, vmem_prefault(&vm, 12 * page - 1, 1));
+    fault_clear();
+    errno = 4242;
+    vmem_populate(&vm, 12 * page - 1, 1); /* ignored */
+    CHECK(fault_count(FAULT_MADVISE) == 0 && errno == 4242);
     CHECK_STATUS(VBUF_OK, vmem_decommit(&vm, 7 * page, 2 * page - 1)); /* page 7 */
     CHECK_EQ(vmem_lost(&vm), 4 * page);
     vmem_release(&vm);

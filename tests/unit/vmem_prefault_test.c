@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "vbuf/vmem.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "build_kind.h"
@@ -68,6 +69,32 @@ TEST(vmem, prefault_of_the_uncommitted_is_invalid_where_the_system_can_tell)
     CHECK_STATUS(VBUF_INVALID, vmem_prefault(&vm, 2 * page, 3 * page));
     CHECK_STATUS(VBUF_OK, vmem_prefault(&vm, 2 * page, 2 * page));
     CHECK_EQ(*at(&vm, 4 * page - 1), 9);
+    vmem_release(&vm);
+}
+
+TEST(vmem, populate_is_prefault_without_a_word)
+{
+    size_t page = vmem_page_size();
+    if (!vmem_caps().populate)
+        SKIP("this kernel cannot");
+    struct vmem vm = reserve_pages(16);
+    CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, 8 * page));
+    memset(at(&vm, page), 9, page);
+    vmem_populate(&vm, 2 * page - 1, 2); /* pages 1 and 2 */
+    CHECK_EQ(resident(&vm, 0, vm.size), 2 * page);
+    errno = 4242;
+    vmem_populate(&vm, 4 * page, 0); /* these ask for nothing */
+    vmem_populate(&vm, 0, vm.size + 1);
+    vmem_populate(&vm, SIZE_MAX, 2);
+    CHECK_EQ(resident(&vm, 0, vm.size), 2 * page);
+    vmem_populate(&vm, 8 * page, page); /* not committed: it stays so */
+    CHECK_EQ(errno, 4242);
+    CHECK_EQ(resident(&vm, 8 * page, 8 * page), 0);
+    CHECK(!proc_is_readable(at(&vm, 8 * page)));
+    vmem_populate(&vm, 0, 8 * page);
+    CHECK_EQ(resident(&vm, 0, vm.size), 8 * page);
+    for (size_t i = 0; i < 8 * page; i++)
+        REQUIRE(*at(&vm, i) == (i / page == 1 ? 9 : 0));
     vmem_release(&vm);
 }
 

@@ -65,6 +65,18 @@ TEST(vmem_touch, V3_touching_faults_once_a_page)
     vmem_release(&vm);
 }
 
+TEST(vmem_touch, populate_does_nothing)
+{
+    ask_an_old_kernel();
+    struct vmem vm = reserve_pages(8);
+    CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 0, vm.size));
+    fault_clear();
+    vmem_populate(&vm, 0, vm.size);
+    CHECK_EQ(resident(&vm, 0, vm.size), 0);
+    CHECK_EQ(fault_count(FAULT_MADVISE), 0);
+    vmem_release(&vm);
+}
+
 /* Counters on every page, counted up by one thread while the other prefaults: none may be lost. */
 struct counted {
     struct vmem vm;

@@ -3,7 +3,8 @@
  *
  *      schedule.c   a run: fibres, choices, the search
  *      memory.c     atomics: what a load may return, where a store may go, what is ordered before what
- *      plain.c      plain memory: races, what is committed, freed, poisoned; the address space
+ *      plain.c      plain memory: races, what is freed, what is poisoned
+ *      space.c      the address space: what is reserved and committed
  *      system.c     system.h, wait.h, the fence and the C library, as the explorer sees them
  *      trace.c      a run told step by step
  *      main.c       the program
@@ -63,9 +64,8 @@ void memory_start_threads(unsigned count);            /* they know what thread 0
 void memory_join_threads(unsigned count);             /* and the other way round */
 void memory_forget(const void *address, size_t size); /* the system made it zero, or took it away */
 void memory_heavy_fence(void);
-bool memory_happens_before(unsigned thread,
-                           uint32_t tick); /* what that thread had done, the caller */
-uint32_t memory_tick(void);
+/* What happens before what the caller does next: each thread's accesses up to that tick; its own tick. */
+const struct clock *memory_clock(void);
 
 /* ---- plain.c ---- */
 
@@ -73,9 +73,24 @@ void plain_start(void); /* once */
 void plain_begin_run(void);
 void plain_end_run(void);
 void plain_access(const void *address, size_t size, bool write, void *caller);
-void plain_check_atomic(const void *address, size_t size);
-const char *plain_left_over(void); /* NULL: nothing */
-/* The address space. */
+void plain_check_atomic(const void *address, size_t size, bool write);
+void plain_taken_away(const void *address, size_t size); /* by the system: as if written */
+const char *plain_left_over(void);                       /* NULL: nothing */
+
+/* ---- space.c ---- */
+
+#define SPACE ((char *)0x200000000000)
+#define SPACE_SIZE ((size_t)256 << 30)
+#define SPACE_OBJECTS (SPACE + ((size_t)240 << 30)) /* plain.c's */
+
+void space_start(void); /* once */
+void space_begin_run(void);
+void space_end_run(void);
+bool space_contains(const void *address);
+bool space_is_empty(void);                                /* nothing is reserved */
+void space_check(const char *address, size_t size);       /* fails the run unless it may be used */
+void space_check_known(const char *address, size_t size); /* likewise, plainly */
+void space_make_zero(char *begin, size_t size);
 void *space_reserve(size_t size);
 bool space_is_reserved(const void *address, size_t size);
 void space_release(void *address, size_t size);
@@ -115,11 +130,15 @@ struct fibre {
     unsigned char self[64]; /* the library's thread-local block */
     void *values[MOST_KEYS];
     uint32_t priority;
-    unsigned yields; /* in a row, while nobody did anything */
+    unsigned yields;         /* in a row, while nobody did anything */
+    unsigned ran_since;      /* which threads took a step since its last yield: bits */
+    unsigned lets_go_before; /* which are to take one before it goes on */
     char *stack;
 };
 
+/* A choice that was offered. */
 struct trail_entry {
+    uint32_t ordinal; /* of all choices, offered or not */
     uint32_t chosen;
     uint32_t count; /* 0: not known yet */
 };
@@ -141,7 +160,7 @@ struct engine {
     char message[512];
     char outcome[128];
     int64_t time;
-    unsigned heavy_fences;
+    unsigned heavy_fences, refusals;
     unsigned keys;
     void (*destructors[MOST_KEYS])(void *);
 
@@ -149,6 +168,7 @@ struct engine {
     enum search search;
     struct trail_entry trail[MOST_CHOICES];
     uint32_t trail_length, trail_position;
+    uint32_t ordinal; /* of the next choice */
     unsigned spent[6], spent_together, together;
     uint64_t random;
     bool unbounded;
@@ -163,6 +183,7 @@ struct engine {
     struct view heavy;      /* what heavy fences pass on to light ones */
     struct heap *heap;      /* memory.c's */
     struct plain *plain;    /* plain.c's */
+    struct space *space;    /* space.c's */
     uint32_t locations;
     bool fame_grew; /* an atomic turned out to be shared: runs before may have skipped choices */
 

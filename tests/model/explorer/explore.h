@@ -22,11 +22,11 @@
  * have their first values again in every run. What fails a run:
  *
  *   - EXPLORE(condition) that does not hold, or an assertion of the library;
- *   - a data race on plain memory (reserved memory, static variables);
- *   - a use of memory that is not committed, was freed, or is poisoned; a second free;
+ *   - a data race on plain memory (reserved memory, objects, static variables); giving memory back is a write;
+ *   - a use of memory that is not committed, was freed, lies beyond an object, or is poisoned; a second free;
  *   - a deadlock; more steps than a run can need (a livelock); what is still reserved, or allocated, at the end.
  *
- * How it works: memory.c (values), schedule.c (choices), plain.c (races).
+ * How it works: memory.c (values), schedule.c (choices), plain.c (races), space.c (pages).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -45,15 +45,15 @@ struct explore_bounds {
     unsigned preemptions; /* switches away from a thread that could go on: 2 */
     unsigned stale;       /* loads that return an older value: 2 */
     unsigned reorders;    /* stores that go in front of others: 1 */
-    unsigned failures;    /* system calls that fail, waits that time out: 1 */
+    unsigned failures;    /* system calls that fail, waits that end early: 1 */
     unsigned together;    /* all of these: 3 */
 };
 #define EXPLORE_NONE 1000u
 
 struct explore_scenario {
-    const char *name;   /* module.what */
-    const char *checks; /* the guarantees, by number, or what else */
-    void (*set_up)(void);
+    const char *name;     /* module.what */
+    const char *checks;   /* the guarantees, by number, or what else */
+    void (*set_up)(void); /* may be NULL, as finish may */
     void (*threads[EXPLORE_MOST_THREADS])(void);
     void (*finish)(void);
     struct explore_bounds bounds;
@@ -84,6 +84,9 @@ unsigned explore_choose(unsigned count);
 /* Lets others go on; the thread runs again when another has done something. */
 void explore_yield(void);
 
+/* Blocks the thread until ready(context) holds, which looks at memory as it is and orders nothing. */
+void explore_wait(bool (*ready)(const void *context), const void *context);
+
 /* Memory that is never used again once freed: a use of it, and a second free, fail the run. */
 void *explore_alloc(size_t size);
 void explore_free(void *memory);
@@ -98,10 +101,14 @@ void explore_write(void *memory, size_t size);
 /* The clock goes forward. */
 void explore_sleep(int64_t nanoseconds);
 
+/* In set_up or finish: what a thread's exit does. Whatever it holds by a key of its own is given up. */
+void explore_end_thread(void);
+
 /* Bytes of reserved memory that are committed. */
 size_t explore_committed(void);
 
-/* How many heavy fences there were so far. */
+/* How many heavy fences there were so far; and how often the system has refused something. */
 unsigned explore_heavy_fences(void);
+unsigned explore_refusals(void);
 
 #endif

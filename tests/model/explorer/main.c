@@ -141,9 +141,9 @@ static bool check(const struct explore_scenario *scenario)
         snprintf(extent, sizeof extent, "found, as it must be");
     else if (result.exhausted)
         snprintf(extent, sizeof extent, "all within the bounds");
-    else
+    else if (result.rounds != 0)
         snprintf(extent, sizeof extent, "all with %u odd choices, and more", result.rounds - 1);
-    if (result.rounds == 0 && !result.failed)
+    else
         snprintf(extent, sizeof extent, "some");
     if (!passed || !options.quiet)
         printf("%-7s %-34s %-10s %9" PRIu64 " runs, %7" PRIu64 " at random, %5" PRIu64

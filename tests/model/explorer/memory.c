@@ -48,9 +48,9 @@
 struct store {
     uint32_t time;
     bool followed; /* by a read-modify-write */
-    uint8_t thread;
     uint64_t value;
     const struct message *message;
+    const struct message **sequences; /* C17: the part of it from each thread's release sequence */
 };
 
 struct location {
@@ -148,14 +148,9 @@ static void tick(void)
     own()->clock.ticks[engine->current]++;
 }
 
-uint32_t memory_tick(void)
+const struct clock *memory_clock(void)
 {
-    return own()->clock.ticks[engine->current];
-}
-
-bool memory_happens_before(unsigned thread, uint32_t ticks)
-{
-    return thread == engine->current || ticks <= own()->clock.ticks[thread];
+    return &own()->clock;
 }
 
 /* ---- locations ---- */
@@ -217,9 +212,9 @@ static uint32_t number_of(const struct location *location)
 }
 
 /* An access begins: is there such memory, and was it written plainly meanwhile? */
-static struct location *look_up(const void *pointer, size_t size)
+static struct location *look_up(const void *pointer, size_t size, bool reads)
 {
-    plain_check_atomic(pointer, size);
+    plain_check_atomic(pointer, size, !reads);
     struct location *location = location_at(pointer, size);
     struct store *last = &location->stores[location->count - 1];
     uint64_t value = read_memory(pointer, size);
@@ -259,14 +254,14 @@ static bool is_shared(const struct location *location)
 }
 
 /* What comes before every atomic access: the choice of who goes first. */
-static struct location *begin_access(const void *pointer, size_t size, bool write)
+static struct location *begin_access(const void *pointer, size_t size, bool reads, bool writes)
 {
     if (engine->running) {
         struct location *location = location_at(pointer, size);
-        note_access(location, write);
+        note_access(location, writes);
         step(is_shared(location));
     }
-    return look_up(pointer, size);
+    return look_up(pointer, size, reads);
 }
 
 /* ---- reading ---- */
@@ -329,7 +324,7 @@ static struct store *insert(struct location *location, uint32_t position)
     memmove(&stores[position + 1], &stores[position],
             (location->count - position) * sizeof *stores);
     location->count++;
-    stores[position] = (struct store){.time = time, .thread = (uint8_t)engine->current};
+    stores[position] = (struct store){.time = time};
     return &stores[position];
 }
 
@@ -340,18 +335,37 @@ static bool fits(const struct location *location, uint32_t position)
     return !before->followed && location->stores[position].time - before->time >= 2;
 }
 
-/* Stores `value` at a place in the modification order; what the store carries besides is `carried`. */
+/*
+ * C17's release sequences: each goes on through read-modify-writes, and its thread's own stores. So what a store
+ * carries is kept apart by the thread that released it.
+ */
+static void carry_on_c17(struct store *store, const struct store *before, bool modifies)
+{
+    unsigned self = engine->current;
+    store->sequences = take(THREADS * sizeof *store->sequences);
+    for (unsigned i = 0; i < THREADS; i++) {
+        bool goes_on = before->sequences != NULL && (modifies || i == self);
+        store->sequences[i] = goes_on ? before->sequences[i] : NULL;
+    }
+    store->sequences[self] = message_join(store->message, store->sequences[self]);
+    for (unsigned i = 0; i < THREADS; i++)
+        store->message = message_join(store->message, store->sequences[i]);
+}
+
+/* Stores `value` at a place in the modification order. */
 static void put(struct location *location, uint32_t position, uint64_t value, int order,
-                const struct message *carried)
+                bool modifies)
 {
     struct thread_memory *self = own();
     struct store *store = insert(location, position);
+    const struct store *before = store - 1;
     store->value = value;
     self->now.times[number_of(location)] = store->time;
-    if (is_release(order))
-        store->message = message_join(message_of(&self->now, &self->clock), carried);
-    else
-        store->message = message_join(self->released, carried);
+    store->message = is_release(order) ? message_of(&self->now, &self->clock) : self->released;
+    if (engine->scenario->c17_release_sequence)
+        carry_on_c17(store, before, modifies);
+    else if (modifies)
+        store->message = message_join(store->message, before->message);
     if (is_release(order))
         tick();
     if (position + 1 == location->count)
@@ -386,7 +400,7 @@ uint64_t seam_load(const void *address, size_t size, int order)
     if (is_outside())
         return read_memory(address, size);
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, false);
+    struct location *location = begin_access(address, size, true, false);
     uint32_t newest = location->count - 1;
     uint32_t index = newest - choose(CHOICE_VALUE, location->count - oldest_readable(location));
     struct store store = location->stores[index];
@@ -408,15 +422,6 @@ static uint32_t choose_place(const struct location *location)
     return places[choose(CHOICE_PLACE, count)];
 }
 
-static const struct message *same_thread_sequence(const struct location *location,
-                                                  uint32_t position)
-{
-    const struct store *before = &location->stores[position - 1];
-    return engine->scenario->c17_release_sequence && before->thread == engine->current
-               ? before->message
-               : NULL;
-}
-
 void seam_store(void *address, size_t size, uint64_t value, int order)
 {
     if (is_outside()) {
@@ -424,12 +429,12 @@ void seam_store(void *address, size_t size, uint64_t value, int order)
         return;
     }
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, true);
+    struct location *location = begin_access(address, size, false, true);
     uint32_t position = choose_place(location);
     const char *place = position == location->count ? "" : "  (in front of newer ones)";
     trace(HERE, "store %s %p = %llx%s", order_name(order), address, (unsigned long long)value,
           place);
-    put(location, position, value, order, same_thread_sequence(location, position));
+    put(location, position, value, order, false);
 }
 
 /* Which store a read-modify-write reads: one that no other follows. */
@@ -447,9 +452,10 @@ static uint32_t choose_read(const struct location *location)
 static void modify(struct location *location, uint32_t index, uint64_t value, int order)
 {
     struct store read = location->stores[index];
+    plain_check_atomic((void *)location->address, location->size, true);
     take_in(location, &read, order);
     location->stores[index].followed = true;
-    put(location, index + 1, value, order, read.message);
+    put(location, index + 1, value, order, true);
 }
 
 static uint64_t cut_to(uint64_t value, size_t size)
@@ -465,7 +471,7 @@ uint64_t seam_fetch_add(void *address, size_t size, uint64_t value, int order)
         return old;
     }
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, true);
+    struct location *location = begin_access(address, size, true, true);
     uint32_t index = choose_read(location);
     uint64_t old = location->stores[index].value, sum = cut_to(old + value, size);
     trace(HERE, "add %s %p: %llx to %llx%s", order_name(order), address, (unsigned long long)old,
@@ -482,7 +488,7 @@ uint64_t seam_exchange(void *address, size_t size, uint64_t value, int order)
         return old;
     }
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, true);
+    struct location *location = begin_access(address, size, true, true);
     uint32_t index = choose_read(location);
     uint64_t old = location->stores[index].value;
     trace(HERE, "exchange %s %p: %llx for %llx%s", order_name(order), address,
@@ -500,7 +506,7 @@ bool seam_cas(void *address, size_t size, void *expected, uint64_t value, int or
         return old == want;
     }
     refuse_seq_cst(order);
-    struct location *location = begin_access(address, size, true);
+    struct location *location = begin_access(address, size, true, true);
     /* It reads the newest; or an older one, and then fails, or goes behind that if nothing else does. */
     uint32_t reads[16], count = 1, newest = location->count - 1;
     reads[0] = newest;

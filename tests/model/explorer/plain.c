@@ -1,77 +1,47 @@
 /*
- * plain.c - plain memory, and the address space.
+ * plain.c - plain memory: races, and what is freed or poisoned.
  *
  * Every plain access of the library and of the scenarios calls a function here, because both are compiled
  * with the compiler's -fsanitize=thread and these are the functions it calls; its run-time library is not
  * linked. Followed are reserved memory, allocated objects and static variables; not stacks.
  *
- * Races are found by clocks, as in C. Flanagan, S. Freund, "FastTrack" (2009), on cells of 8 bytes with a mask
- * of the bytes concerned: the last write, and each thread's last read. (Of two writes to different bytes
- * of a cell only the later is remembered.) An atomic access counts as a read: it races with a plain write.
- * A commit is like a plain write of zeros, for plain accesses: one of the threads' must happen before each. (Atomic ones
- * need none, the system takes care of them; only the memory must be there.)
+ * Races are found by clocks, as in E. Pozniansky, A. Schuster, "MultiRace" (2007): for every byte, each thread's last
+ * plain read, plain write, atomic read and atomic write. A plain write races with all four, a plain read with
+ * either write. Cells of 8 bytes keep them; a mask says which bytes a thread has touched at all.
  *
- *      256 GiB of address space:   | reservations ... ->            | objects of explore_alloc ... -> |
- *
- * Nothing is handed out twice in a run, so who uses what was released or freed is caught. The memory is real,
- * readable and writable throughout; what is committed is a list.
+ * Objects of explore_alloc lie behind the reservations of space.c. Nothing is handed out twice in a run, so who
+ * uses what was freed is caught.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "engine.h"
 
-#define SPACE ((char *)0x200000000000)
-#define SPACE_SIZE ((size_t)256 << 30)
-#define OBJECTS (SPACE + ((size_t)240 << 30))
 #define OBJECT_GAP 64
 #define CELLS 65536u
-#define MOST_RANGES 512
 #define MOST_OBJECTS 512
-#define COMMIT_UNIT 256u
-#define COMMITS 4096u
+
+enum kind { PLAIN_READ, PLAIN_WRITE, ATOMIC_READ, ATOMIC_WRITE, KINDS };
 
 struct cell {
     uintptr_t address;
     uint32_t run;
-    uint8_t write_thread, write_bytes;
-    uint8_t poisoned; /* bytes */
     bool freed;
-    uint32_t write_tick;
-    uint32_t read_ticks[THREADS];
-    uint8_t read_bytes[THREADS];
-};
-
-struct range {
-    char *begin, *end;
-};
-
-struct ranges {
-    unsigned count;
-    struct range of[MOST_RANGES];
-};
-
-/* When each thread committed a part of the address space; none did if it was there before they started. */
-struct commit {
-    uintptr_t address;
-    uint32_t run;
-    uint32_t ticks[THREADS];
+    uint8_t poisoned;          /* bytes */
+    uint64_t touched[KINDS];   /* bit 8 i + b: thread i has touched byte b */
+    uint32_t ticks[KINDS][64]; /* when last, by the same numbers; not set where the bit is not */
 };
 
 struct plain {
-    struct ranges reserved, committed;
-    char *next, *next_object;
-    struct range objects[MOST_OBJECTS]; /* not freed */
+    char *next_object;
+    struct object {
+        char *begin, *end;
+    } objects[MOST_OBJECTS]; /* not freed */
     unsigned object_count;
     uint32_t run;
     struct cell cells[CELLS];
-    struct commit commits[COMMITS];
 };
 
 #define plain (engine->plain)
@@ -81,206 +51,27 @@ extern char __data_start[], _end[];
 void plain_start(void)
 {
     plain = calloc(1, sizeof *plain);
-    void *space = mmap(SPACE, SPACE_SIZE, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-    if (plain == NULL || space != SPACE) {
-        perror("explorer: no address space");
-        exit(2);
-    }
+    if (plain == NULL)
+        abort();
 }
 
 void plain_begin_run(void)
 {
     plain->run++;
-    plain->reserved.count = plain->committed.count = 0;
-    plain->next = SPACE;
-    plain->next_object = OBJECTS;
+    plain->next_object = SPACE_OBJECTS;
     plain->object_count = 0;
-}
-
-static void make_zero(char *begin, size_t size)
-{
-    if (size < (1u << 20) || madvise(begin, size, MADV_DONTNEED) != 0)
-        memset(begin, 0, size);
 }
 
 void plain_end_run(void)
 {
-    for (unsigned i = 0; i < plain->committed.count; i++)
-        make_zero(plain->committed.of[i].begin,
-                  (size_t)(plain->committed.of[i].end - plain->committed.of[i].begin));
-    make_zero(OBJECTS, (size_t)(plain->next_object - OBJECTS));
-}
-
-/* ---- ranges ---- */
-
-static void add_range(struct ranges *ranges, char *begin, char *end)
-{
-    for (unsigned i = 0; i < ranges->count; i++) { /* joins those it touches */
-        struct range *other = &ranges->of[i];
-        if (other->begin <= end && begin <= other->end) {
-            begin = other->begin < begin ? other->begin : begin;
-            end = other->end > end ? other->end : end;
-            *other = ranges->of[--ranges->count];
-            i = (unsigned)-1;
-        }
-    }
-    if (ranges->count == MOST_RANGES)
-        explore_fail("the explorer has no room for more mappings");
-    ranges->of[ranges->count++] = (struct range){begin, end};
-}
-
-static void remove_range(struct ranges *ranges, char *begin, char *end)
-{
-    for (unsigned i = 0; i < ranges->count; i++) {
-        struct range whole = ranges->of[i];
-        if (whole.end <= begin || end <= whole.begin)
-            continue;
-        ranges->of[i--] = ranges->of[--ranges->count];
-        if (whole.begin < begin)
-            ranges->of[ranges->count++] = (struct range){whole.begin, begin};
-        if (end < whole.end)
-            ranges->of[ranges->count++] = (struct range){end, whole.end};
-        if (ranges->count > MOST_RANGES - 2)
-            explore_fail("the explorer has no room for more mappings");
-        i = (unsigned)-1;
-    }
-}
-
-static bool is_within(const struct ranges *ranges, const char *begin, const char *end)
-{
-    for (unsigned i = 0; i < ranges->count; i++) {
-        if (ranges->of[i].begin <= begin && end <= ranges->of[i].end)
-            return true;
-    }
-    return false;
-}
-
-/* ---- who committed what ---- */
-
-/* The entry of a part, or the free one where it would be. */
-static struct commit *commit_at(uintptr_t address)
-{
-    uint32_t i = (uint32_t)((address * UINT64_C(0x9E3779B97F4A7C15)) >> 40) % COMMITS;
-    for (uint32_t tries = 0; tries < COMMITS; tries++, i = (i + 1) % COMMITS) {
-        struct commit *commit = &plain->commits[i];
-        if (commit->run != plain->run || commit->address == address)
-            return commit;
-    }
-    explore_fail("the explorer has no room for more commits in one run");
-}
-
-/* Of a part that is there already it counts too: the system orders the calls. */
-static void note_commit(char *begin, char *end)
-{
-    for (char *at = begin; engine->running && at < end; at += COMMIT_UNIT) {
-        struct commit *commit = commit_at((uintptr_t)at);
-        if (commit->run != plain->run) {
-            if (is_within(&plain->committed, at, at + 1))
-                continue;
-            *commit = (struct commit){.address = (uintptr_t)at, .run = plain->run};
-        }
-        uint32_t *tick = &commit->ticks[engine->current];
-        *tick = *tick != 0 ? *tick : memory_tick();
-    }
-}
-
-/* Whether a commit of the part happens before what the current thread does. */
-static bool is_known(uintptr_t address)
-{
-    const struct commit *commit = commit_at(address);
-    bool any = false;
-    for (unsigned i = 0; i < THREADS && commit->run == plain->run; i++) {
-        if (commit->ticks[i] == 0)
-            continue;
-        if (memory_happens_before(i, commit->ticks[i]))
-            return true;
-        any = true;
-    }
-    return !any;
-}
-
-static void check_known(const void *address, size_t size)
-{
-    uintptr_t end = (uintptr_t)address + size;
-    for (uintptr_t at = (uintptr_t)address & ~(uintptr_t)(COMMIT_UNIT - 1); at < end;
-         at += COMMIT_UNIT) {
-        if (!is_known(at))
-            explore_fail("data race: a commit, and a plain access, of %p", address);
-    }
-}
-
-static void forget_commits(const char *begin, const char *end)
-{
-    for (uint32_t i = 0; engine->running && i < COMMITS; i++) {
-        struct commit *commit = &plain->commits[i];
-        if ((uintptr_t)begin <= commit->address && commit->address < (uintptr_t)end)
-            memset(commit->ticks, 0, sizeof commit->ticks);
-    }
-}
-
-/* ---- the address space ---- */
-
-void *space_reserve(size_t size)
-{
-    if (size > (size_t)(OBJECTS - plain->next))
-        return NULL;
-    char *begin = plain->next;
-    plain->next += (size + 0x10ffff) & ~(size_t)0xffff; /* with a gap */
-    add_range(&plain->reserved, begin, begin + size);
-    return begin;
-}
-
-bool space_is_reserved(const void *address, size_t size)
-{
-    return is_within(&plain->reserved, address, (const char *)address + size);
-}
-
-void space_commit(void *address, size_t size)
-{
-    note_commit(address, (char *)address + size);
-    add_range(&plain->committed, address, (char *)address + size);
-}
-
-void space_decommit(void *address, size_t size)
-{
-    char *begin = address, *end = begin + size;
-    memory_forget(address, size);
-    forget_commits(begin, end);
-    for (unsigned i = 0; i < plain->committed.count; i++) {
-        struct range *range = &plain->committed.of[i];
-        char *from = range->begin > begin ? range->begin : begin;
-        char *to = range->end < end ? range->end : end;
-        if (from < to)
-            make_zero(from, (size_t)(to - from));
-    }
-    remove_range(&plain->committed, begin, end);
-}
-
-void space_release(void *address, size_t size)
-{
-    space_decommit(address, size);
-    remove_range(&plain->reserved, address, (char *)address + size);
-}
-
-size_t explore_committed(void)
-{
-    size_t sum = 0;
-    for (unsigned i = 0; i < plain->committed.count; i++)
-        sum += (size_t)(plain->committed.of[i].end - plain->committed.of[i].begin);
-    return sum;
+    space_make_zero(SPACE_OBJECTS, (size_t)(plain->next_object - SPACE_OBJECTS));
 }
 
 /* ---- cells ---- */
 
-static bool is_space(const void *address)
-{
-    return (size_t)((const char *)address - SPACE) < SPACE_SIZE;
-}
-
 static bool is_followed(const void *address)
 {
-    return is_space(address) ||
+    return space_contains(address) ||
            ((const char *)address >= __data_start && (const char *)address < _end);
 }
 
@@ -292,7 +83,7 @@ static struct cell *cell_at(uintptr_t address)
         if (cell->run == plain->run && cell->address == address)
             return cell;
         if (cell->run != plain->run) {
-            memset(cell, 0, sizeof *cell);
+            memset(cell, 0, offsetof(struct cell, ticks));
             cell->run = plain->run;
             cell->address = address;
             return cell;
@@ -301,37 +92,81 @@ static struct cell *cell_at(uintptr_t address)
     explore_fail("the explorer has no room for more memory in one run");
 }
 
+static bool is_in_object(const char *address, size_t size)
+{
+    for (unsigned i = 0; i < plain->object_count; i++) {
+        if (plain->objects[i].begin <= address && address + size <= plain->objects[i].end)
+            return true;
+    }
+    return false;
+}
+
 static void check_there(const void *address, size_t size)
 {
-    if (is_space(address) && (const char *)address < OBJECTS &&
-        !is_within(&plain->committed, address, (const char *)address + size))
-        explore_fail("use of memory that is not committed: %p", address);
+    if (!space_contains(address))
+        return;
+    if ((const char *)address < SPACE_OBJECTS)
+        space_check(address, size);
+    else if (!is_in_object(address, size) && !cell_at((uintptr_t)address & ~(uintptr_t)7)->freed)
+        explore_fail("use of memory beyond an object: %p", address);
 }
 
-static void check_write(const struct cell *cell, uint8_t bytes, const void *address, bool write)
+#define EVERY_THREAD UINT64_C(0x0101010101010101)
+
+static void race(const void *address, unsigned thread, enum kind before, enum kind now)
 {
-    if (cell->freed)
-        explore_fail("use after free: %p", address);
-    if ((cell->write_bytes & bytes) && !memory_happens_before(cell->write_thread, cell->write_tick))
-        explore_fail("data race: a plain write by thread %u, and a %s, of %p", cell->write_thread,
-                     write ? "write" : "read", address);
+    static const char *const names[] = {"a plain read", "a plain write", "an atomic read",
+                                        "an atomic write"};
+    explore_fail("data race: %s by thread %u, and %s, of %p", names[before], thread, names[now],
+                 address);
 }
 
-static void check_reads(const struct cell *cell, uint8_t bytes, const void *address)
+/* Whether two accesses of these kinds race unless one happens before the other. */
+static bool conflict(enum kind a, enum kind b)
 {
-    for (unsigned i = 0; i < THREADS; i++) {
-        if ((cell->read_bytes[i] & bytes) && !memory_happens_before(i, cell->read_ticks[i]))
-            explore_fail("data race: a read by thread %u, and a plain write, of %p", i, address);
+    bool writes = a == PLAIN_WRITE || a == ATOMIC_WRITE || b == PLAIN_WRITE || b == ATOMIC_WRITE;
+    return writes && (a <= PLAIN_WRITE || b <= PLAIN_WRITE);
+}
+
+static void check_races(const struct cell *cell, uint8_t bytes, enum kind kind, const void *address)
+{
+    const uint32_t *known = memory_clock()->ticks;
+    uint64_t others = ~(UINT64_C(0xff) << 8 * engine->current);
+    for (enum kind before = 0; before < KINDS; before++) {
+        if (!conflict(before, kind))
+            continue;
+        uint64_t left = cell->touched[before] & (bytes * EVERY_THREAD) & others;
+        for (; left != 0; left &= left - 1) {
+            unsigned at = (unsigned)__builtin_ctzll(left);
+            if (cell->ticks[before][at] > known[at / 8])
+                race(address, at / 8, before, kind);
+        }
     }
 }
 
-static void note_read(struct cell *cell, uint8_t bytes)
+static void note(struct cell *cell, uint8_t bytes, enum kind kind)
 {
-    uint32_t tick = memory_tick();
     unsigned self = engine->current;
-    cell->read_bytes[self] =
-        cell->read_ticks[self] == tick ? cell->read_bytes[self] | bytes : bytes;
-    cell->read_ticks[self] = tick;
+    uint32_t tick = memory_clock()->ticks[self];
+    if (kind == PLAIN_WRITE) { /* who races with what was before it, races with it */
+        for (enum kind before = 0; before < KINDS; before++)
+            cell->touched[before] &= ~(bytes * EVERY_THREAD);
+    }
+    cell->touched[kind] |= (uint64_t)bytes << 8 * self;
+    for (unsigned left = bytes; left != 0; left &= left - 1)
+        cell->ticks[kind][8 * self + (unsigned)__builtin_ctz(left)] = tick;
+}
+
+static void touch(struct cell *cell, uint8_t bytes, enum kind kind, const void *address)
+{
+    if (cell->freed)
+        explore_fail("use after free: %p", address);
+    check_races(cell, bytes, kind, address);
+    note(cell, bytes, kind);
+    if (kind == PLAIN_WRITE || kind == ATOMIC_WRITE)
+        cell->poisoned &= (uint8_t)~bytes;
+    else if (cell->poisoned & bytes)
+        explore_fail("use of what was destroyed: %p", address);
 }
 
 /* The bytes of the 8 from `address` on that are in the range. */
@@ -345,12 +180,21 @@ static uint8_t mask_of(uintptr_t address, uintptr_t begin, uintptr_t end)
     return (uint8_t)mask;
 }
 
+static void touch_all(const void *address, size_t size, enum kind kind)
+{
+    uintptr_t begin = (uintptr_t)address, end = begin + size;
+    for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8)
+        touch(cell_at(at), mask_of(at, begin, end), kind, address);
+}
+
 /* In a trace: writes by the threads, and reads of what they have written. */
 static void tell(const void *address, size_t size, bool write, void *caller)
 {
-    if (!engine->tracing || !engine->running || !is_space(address))
+    if (!engine->tracing || !engine->running || !space_contains(address))
         return;
-    if (write || cell_at((uintptr_t)address & ~(uintptr_t)7)->write_thread != 0)
+    const struct cell *cell = cell_at((uintptr_t)address & ~(uintptr_t)7);
+    bool written = (cell->touched[PLAIN_WRITE] & ~UINT64_C(0xff)) != 0;
+    if (write || written)
         trace(caller, "plain %s %p, %zu bytes", write ? "write" : "read", address, size);
 }
 
@@ -360,37 +204,28 @@ void plain_access(const void *address, size_t size, bool write, void *caller)
         return;
     tell(address, size, write, caller);
     check_there(address, size);
-    if (is_space(address) && (const char *)address < OBJECTS)
-        check_known(address, size);
-    uintptr_t begin = (uintptr_t)address, end = begin + size;
-    for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8) {
-        struct cell *cell = cell_at(at);
-        uint8_t bytes = mask_of(at, begin, end);
-        check_write(cell, bytes, address, write);
-        if (!write) {
-            if (cell->poisoned & bytes)
-                explore_fail("use of what was destroyed: %p", address);
-            note_read(cell, bytes);
-            continue;
-        }
-        check_reads(cell, bytes, address);
-        cell->poisoned &= (uint8_t)~bytes;
-        cell->write_thread = (uint8_t)engine->current;
-        cell->write_tick = memory_tick();
-        cell->write_bytes = bytes;
-    }
+    if (space_contains(address) && (const char *)address < SPACE_OBJECTS)
+        space_check_known(address, size);
+    touch_all(address, size, write ? PLAIN_WRITE : PLAIN_READ);
 }
 
-void plain_check_atomic(const void *address, size_t size)
+void plain_check_atomic(const void *address, size_t size, bool write)
 {
     if (!is_followed(address))
         return;
     check_there(address, size);
-    uintptr_t begin = (uintptr_t)address, at = begin & ~(uintptr_t)7;
-    struct cell *cell = cell_at(at);
-    uint8_t bytes = mask_of(at, begin, begin + size);
-    check_write(cell, bytes, address, false);
-    note_read(cell, bytes);
+    touch_all(address, size, write ? ATOMIC_WRITE : ATOMIC_READ);
+}
+
+/* Whoever used it must be done with it; whoever gets it next begins afresh. */
+void plain_taken_away(const void *address, size_t size)
+{
+    uintptr_t begin = (uintptr_t)address, end = begin + size;
+    if (!engine->running)
+        return; /* set_up and finish have it to themselves */
+    touch_all(address, size, PLAIN_WRITE);
+    for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8)
+        memset(cell_at(at)->touched, 0, sizeof cell_at(at)->touched);
 }
 
 /* ---- for scenarios ---- */
@@ -420,14 +255,14 @@ void *explore_alloc(size_t size)
         explore_fail("the explorer has no room for more objects");
     char *object = plain->next_object;
     plain->next_object += (size + OBJECT_GAP + 15) & ~(size_t)15;
-    plain->objects[plain->object_count++] = (struct range){object, object + size};
+    plain->objects[plain->object_count++] = (struct object){object, object + size};
     return object;
 }
 
 void explore_free(void *memory)
 {
     for (unsigned i = 0; i < plain->object_count; i++) {
-        struct range object = plain->objects[i];
+        struct object object = plain->objects[i];
         if (object.begin != memory)
             continue;
         plain_access(memory, (size_t)(object.end - object.begin), true,
@@ -444,9 +279,7 @@ const char *plain_left_over(void)
 {
     if (plain->object_count != 0)
         return "leak: an object was never freed";
-    if (plain->reserved.count != 0)
-        return "leak: memory is still reserved";
-    return NULL;
+    return space_is_empty() ? NULL : "leak: memory is still reserved";
 }
 
 /* ---- what the compiler calls ---- */
@@ -517,9 +350,45 @@ void *seam_memcpy(void *to, const void *from, size_t size)
     return memcpy(to, from, size);
 }
 
+void *seam_memmove(void *to, const void *from, size_t size);
+void *seam_memmove(void *to, const void *from, size_t size)
+{
+    plain_access(from, size, false, __builtin_return_address(0));
+    plain_access(to, size, true, __builtin_return_address(0));
+    return memmove(to, from, size);
+}
+
+int seam_memcmp(const void *a, const void *b, size_t size);
+int seam_memcmp(const void *a, const void *b, size_t size)
+{
+    plain_access(a, size, false, __builtin_return_address(0));
+    plain_access(b, size, false, __builtin_return_address(0));
+    return memcmp(a, b, size);
+}
+
 void *seam_memset(void *to, int value, size_t size);
 void *seam_memset(void *to, int value, size_t size)
 {
     plain_access(to, size, true, __builtin_return_address(0));
     return memset(to, value, size);
+}
+
+/* clang's, from 15 on, for copies of structs. */
+
+void *__tsan_memcpy(void *to, const void *from, size_t size);
+void *__tsan_memcpy(void *to, const void *from, size_t size)
+{
+    return seam_memcpy(to, from, size);
+}
+
+void *__tsan_memmove(void *to, const void *from, size_t size);
+void *__tsan_memmove(void *to, const void *from, size_t size)
+{
+    return seam_memmove(to, from, size);
+}
+
+void *__tsan_memset(void *to, int value, size_t size);
+void *__tsan_memset(void *to, int value, size_t size)
+{
+    return seam_memset(to, value, size);
 }

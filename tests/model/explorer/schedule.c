@@ -30,6 +30,7 @@
 
 #define RUN_LIMIT 20000
 #define IDLE_YIELDS 200
+#define PATIENCE 16
 
 struct engine *engine;
 
@@ -111,54 +112,52 @@ static unsigned random_choice(enum choice kind, unsigned count)
     return 1 + random_below(count - 1);
 }
 
-unsigned choose(enum choice kind, unsigned count)
+static void cannot_repeat(void)
 {
-    if (count <= 1 || !is_offered(kind))
-        return 0;
-    uint32_t position = engine->trail_position++;
-    if (position == MOST_CHOICES)
-        explore_fail("a run with too many choices for the explorer");
-    struct trail_entry *entry = &engine->trail[position];
-    if (position >= engine->trail_length) {
-        unsigned chosen = engine->search == SEARCH_RANDOM ? random_choice(kind, count) : 0;
-        *entry = (struct trail_entry){.chosen = chosen, .count = count};
-        engine->trail_length = position + 1;
-    } else if (entry->count == 0) {
+    explore_fail("the run cannot be repeated: something in it is not the explorer's to decide");
+}
+
+/* What the trail says about this choice; one that it does not know is 0. */
+static unsigned follow_trail(uint32_t ordinal, unsigned count)
+{
+    struct trail_entry *entry = &engine->trail[engine->trail_position];
+    if (ordinal < entry->ordinal)
+        return 0; /* new, because an atomic has turned out to be shared: the round is repeated */
+    if (entry->count == 0)
         entry->count = count; /* replayed: only what was chosen is known */
-    }
-    if (entry->count == 1)
-        entry->count = count; /* passed over so far: see pass_over */
-    if (entry->count != count || entry->chosen >= count)
-        explore_fail("the run cannot be repeated: something in it is not the explorer's to decide");
-    if (entry->chosen != 0 && is_odd(kind)) {
-        engine->spent[kind]++;
-        engine->spent_together++;
-    }
+    if (ordinal != entry->ordinal || entry->count != count || entry->chosen >= count)
+        cannot_repeat();
+    engine->trail_position++;
     return entry->chosen;
 }
 
-/*
- * A place in the trail for a choice that means nothing yet, because nobody else has touched that atomic: so
- * places do not move when somebody does, in a later run, and a trail means the same in another process.
- */
-static unsigned pass_over(enum choice kind, unsigned count)
+static unsigned extend_trail(enum choice kind, uint32_t ordinal, unsigned count)
 {
-    bool cut = engine->cut;
-    bool offered = count > 1 && is_offered(kind);
-    engine->cut = cut;
-    if (!offered)
+    if (engine->search == SEARCH_REPLAY)
         return 0;
-    uint32_t position = engine->trail_position;
-    bool is_new = position >= engine->trail_length;
-    if (engine->search == SEARCH_REPLAY && !is_new && engine->trail[position].chosen != 0)
-        return choose(kind, count);
-    if (++engine->trail_position == MOST_CHOICES)
+    if (engine->trail_length == MOST_CHOICES)
         explore_fail("a run with too many choices for the explorer");
-    if (is_new) {
-        engine->trail[position] = (struct trail_entry){.count = 1};
-        engine->trail_length = position + 1;
+    unsigned chosen = engine->search == SEARCH_RANDOM ? random_choice(kind, count) : 0;
+    engine->trail[engine->trail_length++] =
+        (struct trail_entry){.ordinal = ordinal, .chosen = chosen, .count = count};
+    engine->trail_position++;
+    return chosen;
+}
+
+unsigned choose(enum choice kind, unsigned count)
+{
+    uint32_t ordinal = engine->ordinal++;
+    bool is_new = engine->trail_position == engine->trail_length;
+    if (!is_new && engine->trail[engine->trail_position].ordinal < ordinal)
+        cannot_repeat();
+    if (count <= 1 || !is_offered(kind))
+        return 0;
+    unsigned chosen = is_new ? extend_trail(kind, ordinal, count) : follow_trail(ordinal, count);
+    if (chosen != 0 && is_odd(kind)) {
+        engine->spent[kind]++;
+        engine->spent_together++;
     }
-    return 0;
+    return chosen;
 }
 
 unsigned explore_choose(unsigned count)
@@ -196,12 +195,55 @@ static bool can_run(const struct fibre *fibre)
            (fibre->state == STATE_BLOCKED && fibre->ready(fibre->context));
 }
 
-static void add_candidates(unsigned *count, enum state only)
+/*
+ * Who yields again lets go first whoever could have run since it last yielded, and did not (M. Musuvathi, S. Qadeer,
+ * "Fair stateless model checking", 2008). So threads that spin never keep the one they wait for from its turn, and a
+ * run that never ends is a livelock.
+ */
+static void note_yield(struct fibre *self)
+{
+    unsigned others = 0;
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        const struct fibre *fibre = &engine->fibres[i];
+        if (fibre != self && (fibre->state == STATE_YIELDED || can_run(fibre)))
+            others |= 1u << i;
+    }
+    self->lets_go_before |= others & ~self->ran_since;
+    self->ran_since = 0;
+}
+
+static void note_turn(void)
+{
+    unsigned bit = 1u << engine->current;
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        engine->fibres[i].ran_since |= bit;
+        engine->fibres[i].lets_go_before &= ~bit;
+    }
+}
+
+static bool must_let_others_go(const struct fibre *fibre)
 {
     for (unsigned i = 1; i <= engine->threads; i++) {
-        struct fibre *fibre = &engine->fibres[i];
-        if (i != engine->current &&
-            (only == STATE_YIELDED ? fibre->state == STATE_YIELDED : can_run(fibre)))
+        if ((fibre->lets_go_before >> i & 1) && can_run(&engine->fibres[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Adds those that can go on, but for the current thread. */
+static void add_candidates(unsigned *count)
+{
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        const struct fibre *fibre = &engine->fibres[i];
+        if (i != engine->current && can_run(fibre) && !must_let_others_go(fibre))
+            engine->candidates[(*count)++] = (uint8_t)i;
+    }
+}
+
+static void add_yielded(unsigned *count)
+{
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        if (i != engine->current && engine->fibres[i].state == STATE_YIELDED)
             engine->candidates[(*count)++] = (uint8_t)i;
     }
 }
@@ -209,16 +251,18 @@ static void add_candidates(unsigned *count, enum state only)
 /* Wakes, before its time, a thread that sleeps with one: nothing else can happen. */
 static bool let_time_pass(void)
 {
+    unsigned count = 0;
     for (unsigned i = 1; i <= engine->threads; i++) {
-        struct fibre *fibre = &engine->fibres[i];
-        if (fibre->state != STATE_BLOCKED || !fibre->may_end)
-            continue;
-        fibre->ended_early = true;
-        fibre->state = STATE_READY;
-        engine->time += 1000000000;
-        return true;
+        if (engine->fibres[i].state == STATE_BLOCKED && engine->fibres[i].may_end)
+            engine->candidates[count++] = (uint8_t)i;
     }
-    return false;
+    if (count == 0)
+        return false;
+    struct fibre *fibre = &engine->fibres[engine->candidates[choose(CHOICE_NEXT, count)]];
+    fibre->ended_early = true;
+    fibre->state = STATE_READY;
+    engine->time += 1000000000;
+    return true;
 }
 
 /* The current thread cannot go on. */
@@ -226,9 +270,9 @@ static void go_elsewhere(void)
 {
     for (;;) {
         unsigned count = 0;
-        add_candidates(&count, STATE_READY);
+        add_candidates(&count);
         if (count == 0)
-            add_candidates(&count, STATE_YIELDED);
+            add_yielded(&count);
         if (count == 0 && engine->fibres[engine->current].state == STATE_YIELDED)
             engine->candidates[count++] = (uint8_t)engine->current;
         if (count != 0) {
@@ -276,14 +320,17 @@ void step(bool visible)
         return;
     if (++engine->steps > RUN_LIMIT)
         explore_fail("livelock: more than %d steps", RUN_LIMIT);
+    note_turn();
     wake_yielded();
-    if (visible)
-        pass_change_point();
+    if (!visible && engine->search != SEARCH_REPLAY) { /* whose trail may know better */
+        engine->ordinal++;
+        return;
+    }
+    pass_change_point();
     engine->candidates[0] = (uint8_t)engine->current;
     unsigned count = 1;
-    add_candidates(&count, STATE_READY);
-    unsigned chosen = visible ? choose(CHOICE_PREEMPT, count) : pass_over(CHOICE_PREEMPT, count);
-    unsigned next = engine->candidates[chosen];
+    add_candidates(&count);
+    unsigned next = engine->candidates[choose(CHOICE_PREEMPT, count)];
     engine->fibres[next].state = STATE_READY;
     switch_to(next);
 }
@@ -293,9 +340,13 @@ void explore_yield(void)
     if (!engine->running)
         return;
     struct fibre *self = &engine->fibres[engine->current];
+    note_turn();
     if (++self->yields > IDLE_YIELDS)
         explore_fail("deadlock: thread %u waits for what nobody will do", engine->current);
-    engine->time += 1000000;
+    engine->time += 1000000 * (int64_t)self->yields; /* the faster, the longer nothing happens */
+    if (self->yields % PATIENCE == 0)
+        let_time_pass();
+    note_yield(self);
     self->state = STATE_YIELDED;
     self->priority = engine->search == SEARCH_RANDOM && self->priority > 0 ? self->priority - 1 : 0;
     go_elsewhere();
@@ -319,6 +370,11 @@ bool block(bool (*ready)(const void *context), const void *context, bool may_end
     self->state = STATE_BLOCKED;
     go_elsewhere();
     return !self->ended_early;
+}
+
+void explore_wait(bool (*ready)(const void *context), const void *context)
+{
+    block(ready, context, false);
 }
 
 static void fibre_main(void)
@@ -369,8 +425,8 @@ static void begin_run(void)
     engine->steps = 0;
     engine->message[0] = engine->outcome[0] = '\0';
     engine->time = 1000000000;
-    engine->heavy_fences = 0;
-    engine->trail_position = 0;
+    engine->heavy_fences = engine->refusals = 0;
+    engine->trail_position = engine->ordinal = 0;
     memset(engine->spent, 0, sizeof engine->spent);
     engine->spent_together = 0;
     engine->visible_steps = 0;
@@ -383,6 +439,8 @@ static void begin_run(void)
         fibre->started = false;
         fibre->state = i != 0 && i <= engine->threads ? STATE_READY : STATE_NONE;
         fibre->yields = 0;
+        fibre->ran_since = ~0u;
+        fibre->lets_go_before = 0;
         fibre->may_end = false;
         memset(fibre->self, 0, sizeof fibre->self);
         memset(fibre->values, 0, sizeof fibre->values);
@@ -391,6 +449,7 @@ static void begin_run(void)
     system_load_self(engine->fibres[0].self);
     memory_begin_run();
     plain_begin_run();
+    space_begin_run();
     system_begin_run();
     engine->inside = true;
 }
@@ -425,7 +484,8 @@ static void run(void)
     begin_run();
     switch (_setjmp(engine->main)) {
     case 0:
-        engine->scenario->set_up();
+        if (engine->scenario->set_up != NULL)
+            engine->scenario->set_up();
         start_threads();
         abort(); /* it goes on in `case 1` */
     case 1:
@@ -436,6 +496,7 @@ static void run(void)
     }
     engine->running = engine->inside = false;
     plain_end_run();
+    space_end_run();
 }
 
 /* ---- the search ---- */
@@ -443,7 +504,7 @@ static void run(void)
 static double now(void)
 {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time); /* whatever else the machine does */
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
@@ -469,7 +530,7 @@ static void note_outcome(struct search_result *result)
         if (strcmp(result->outcomes[i], engine->outcome) == 0)
             return;
     }
-    if (result->outcome_count < EXPLORE_MOST_OUTCOMES)
+    if (result->outcome_count <= EXPLORE_MOST_OUTCOMES)
         strcpy(result->outcomes[result->outcome_count++], engine->outcome);
 }
 
@@ -586,32 +647,41 @@ const struct explore_scenario *search_scenario(void)
 
 /* ---- trails ---- */
 
+/* `b` and the bound, or `r` for a random run; then the choices that were not 0, by their ordinals. */
 void trail_print(FILE *to)
 {
     fprintf(to, "%s%u", engine->unbounded ? "r" : "b", engine->together);
     for (uint32_t i = 0; i < engine->trail_length; i++) {
         if (engine->trail[i].chosen != 0)
-            fprintf(to, ",%u:%u", i, engine->trail[i].chosen);
+            fprintf(to, ",%u:%u", engine->trail[i].ordinal, engine->trail[i].chosen);
     }
     fprintf(to, "\n");
+}
+
+static bool read_trail(const char *text)
+{
+    if (text[0] != 'r' && text[0] != 'b')
+        return false;
+    engine->unbounded = text[0] == 'r';
+    char *rest;
+    engine->together = (unsigned)strtoul(text + 1, &rest, 10);
+    engine->trail_length = 0;
+    while (*rest == ',' && engine->trail_length < MOST_CHOICES) {
+        struct trail_entry *entry = &engine->trail[engine->trail_length++];
+        *entry = (struct trail_entry){.ordinal = (uint32_t)strtoul(rest + 1, &rest, 10)};
+        if (*rest != ':')
+            return false;
+        entry->chosen = (uint32_t)strtoul(rest + 1, &rest, 10);
+    }
+    return *rest == '\0';
 }
 
 bool trail_replay(const struct explore_scenario *scenario, const char *trail)
 {
     choose_scenario(scenario);
-    memset(engine->trail, 0, sizeof engine->trail);
     engine->search = SEARCH_REPLAY;
-    engine->unbounded = trail[0] == 'r';
-    char *rest;
-    engine->together = (unsigned)strtoul(trail + 1, &rest, 10);
-    engine->trail_length = 0;
-    while (*rest == ',') {
-        unsigned long position = strtoul(rest + 1, &rest, 10);
-        if (*rest != ':' || position >= MOST_CHOICES)
-            return false;
-        engine->trail[position].chosen = (uint32_t)strtoul(rest + 1, &rest, 10);
-        engine->trail_length = (uint32_t)position + 1;
-    }
+    if (!read_trail(trail))
+        return false;
     engine->tracing = true;
     trace_start();
     run();
@@ -637,6 +707,7 @@ void search_start(void)
         abort();
     memory_start();
     plain_start();
+    space_start();
     for (unsigned i = 0; i < THREADS; i++) {
         struct fibre *fibre = &engine->fibres[i];
         fibre->stack = malloc(STACK_SIZE);

@@ -25,7 +25,7 @@ struct search_result {
     double seconds;
     char message[512];
     unsigned outcome_count;
-    char outcomes[EXPLORE_MOST_OUTCOMES][128];
+    char outcomes[EXPLORE_MOST_OUTCOMES + 1][128]; /* one more than can be listed: that is enough */
 };
 
 void search_start(void);

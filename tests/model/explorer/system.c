@@ -32,7 +32,13 @@ static bool fails(void)
         return false;
     trace(__builtin_return_address(0), "the system refuses");
     errno = ENOMEM;
+    engine->refusals++;
     return true;
+}
+
+unsigned explore_refusals(void)
+{
+    return engine->refusals;
 }
 
 static void system_call(void *caller, const char *name, const void *address, size_t length)
@@ -226,6 +232,10 @@ static bool has_changed(const void *context)
 void vbuf_event_wait(struct vbuf_atomic_u32 *event, uint32_t value, int64_t deadline)
 {
     step(true);
+    if (deadline == VBUF_NO_DEADLINE && choose(CHOICE_FAILURE, 2) != 0) {
+        trace(HERE, "wakes early");
+        return;
+    }
     trace(HERE, "sleeps while %p is %u", (void *)event, value);
     bool woken = block(has_changed, &(struct sleeper){event, value}, deadline != VBUF_NO_DEADLINE);
     if (!woken && deadline != VBUF_NO_DEADLINE && engine->time < deadline)
@@ -257,6 +267,29 @@ int seam_mutex_unlock(pthread_mutex_t *mutex);
 int seam_mutex_unlock(pthread_mutex_t *mutex)
 {
     seam_store(mutex, sizeof(uint32_t), 0, __ATOMIC_RELEASE);
+    return 0;
+}
+
+/* 0: not begun, 1: under way, 2: done. */
+static bool is_done(const void *control)
+{
+    return *(const uint32_t *)control == 2;
+}
+
+int seam_once(pthread_once_t *control, void (*function)(void));
+int seam_once(pthread_once_t *control, void (*function)(void))
+{
+    uint32_t begun = 0;
+    if (seam_load(control, sizeof begun, __ATOMIC_ACQUIRE) == 2)
+        return 0;
+    if (seam_cas(control, sizeof begun, &begun, 1, __ATOMIC_ACQ_REL)) {
+        function();
+        seam_store(control, sizeof begun, 2, __ATOMIC_RELEASE);
+        return 0;
+    }
+    do {
+        block(is_done, control, false);
+    } while (seam_load(control, sizeof begun, __ATOMIC_ACQUIRE) != 2);
     return 0;
 }
 
@@ -297,6 +330,13 @@ void system_thread_ends(void)
                 engine->destructors[i](value);
         }
     }
+}
+
+void explore_end_thread(void)
+{
+    for (unsigned i = 0; i < engine->keys; i++)
+        engine->destructors[i](&vbuf_self_);
+    memset(engine->fibres[engine->current].values, 0, sizeof engine->fibres[0].values);
 }
 
 void system_begin_run(void)

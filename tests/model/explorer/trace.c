@@ -14,7 +14,7 @@
 
 #include "engine.h"
 
-#define MOST_LINES 20000
+#define MOST_LINES 1000
 
 struct line {
     void *caller;
@@ -23,7 +23,7 @@ struct line {
 };
 
 struct lines {
-    unsigned count;
+    unsigned count, left_out;
     struct line of[MOST_LINES];
 };
 
@@ -33,14 +33,19 @@ void trace_start(void)
         engine->lines = calloc(1, sizeof *engine->lines);
     if (engine->lines == NULL)
         abort();
-    engine->lines->count = 0;
+    engine->lines->count = engine->lines->left_out = 0;
 }
 
 void trace(void *caller, const char *format, ...)
 {
-    if (engine == NULL || !engine->tracing || engine->lines->count == MOST_LINES)
+    if (engine == NULL || !engine->tracing)
         return;
-    struct line *line = &engine->lines->of[engine->lines->count++];
+    struct lines *lines = engine->lines;
+    if (lines->count == MOST_LINES) { /* a livelock goes on as it began; its last line counts */
+        lines->count--;
+        lines->left_out++;
+    }
+    struct line *line = &lines->of[lines->count++];
     line->caller = (char *)caller - 1; /* in the call, not after it */
     line->thread = explore_self();
     va_list arguments;
@@ -120,6 +125,8 @@ void trace_print(void)
     if (answers != NULL && fgets(next, sizeof next, answers) != NULL) {
         for (unsigned i = 0; i < lines->count; i++) {
             choose_place(answers, next, sizeof next, place);
+            if (lines->left_out != 0 && i + 1 == lines->count)
+                printf("  ... and so on, %u steps more\n", lines->left_out);
             print_line(&lines->of[i], place);
         }
     }

@@ -1,0 +1,95 @@
+/*
+ * ebr_stats.c - figures taken during churn: never more reclaimed than retired, and no pin that is not there.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "ebr_objects.h"
+
+static struct ebr_domain *domain;
+static struct vbuf_atomic_pointer places[1];
+static uint32_t remover, collector;
+
+static void set_up_for(uint32_t max_threads)
+{
+    struct ebr_options options = {.max_threads = max_threads};
+    EXPLORE(ebr_domain_create(&domain, &options) == VBUF_OK);
+    place_object(&places[0]);
+}
+
+static void set_up(void)
+{
+    set_up_for(2);
+    remover = attach_a_thread(domain);
+    collector = attach_a_thread(domain);
+}
+
+/* Neither has a record. */
+static void set_up_shared(void)
+{
+    set_up_for(1);
+    remover = 2;
+    collector = 3;
+}
+
+/* The collector has one, when the others begin; the remover gets one in the middle. */
+static void set_up_new(void)
+{
+    set_up_for(4);
+    collector = attach_a_thread(domain);
+    remover = 0;
+}
+
+static void finish(void)
+{
+    clear_and_destroy(domain, places, 1);
+    be_thread(1);
+}
+
+static void remove_and_leave(void)
+{
+    be_thread(remover);
+    unlink_and_retire(domain, &places[0]);
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
+}
+
+static void collect(void)
+{
+    be_thread(collector);
+    ebr_collect(domain);
+}
+
+static void take_figures(void)
+{
+    struct ebr_report report;
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK);
+    EXPLORE(report.retired >= report.reclaimed);
+    EXPLORE(report.stalled_thread == 0 && report.threads <= 2);
+    EXPLORE(report.fence == VBUF_FENCE_PROCESS_WIDE);
+}
+
+const struct explore_scenario ebr_stats_churn = {
+    .name = "ebr.stats-churn",
+    .checks = "E4",
+    .set_up = set_up,
+    .threads = {remove_and_leave, collect, take_figures},
+    .finish = finish,
+    .bounds = {.together = 2, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
+};
+
+const struct explore_scenario ebr_stats_shared = {
+    .name = "ebr.stats-shared",
+    .checks = "E4",
+    .set_up = set_up_shared,
+    .threads = {remove_and_leave, collect, take_figures},
+    .finish = finish,
+    .bounds = {.together = 2, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
+};
+
+const struct explore_scenario ebr_stats_new = {
+    .name = "ebr.stats-new",
+    .checks = "E4",
+    .set_up = set_up_new,
+    .threads = {remove_and_leave, collect, take_figures},
+    .finish = finish,
+    .bounds = {.together = 2, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
+};
