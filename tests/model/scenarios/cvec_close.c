@@ -110,6 +110,27 @@ const struct explore_scenario cvec_close_run = {
     .finish = finish,
 };
 
+/* ---- a fork has cut off a closer that had proposed; then the vector became shorter, and as long again ---- */
+
+static void set_up_forked(void)
+{
+    set_up();
+    for (uint64_t i = 0; i < 2; i++)
+        EXPLORE(push_number(vector, i, NULL) == VBUF_OK);
+    vbuf_u64_store_relaxed(&vector->final_, 2 + 1);
+    EXPLORE(cvec_truncate(vector, 1) == VBUF_OK);
+    done[3] = 1; /* what is left */
+}
+
+const struct explore_scenario cvec_close_forked = {
+    .name = "cvec.close-forked",
+    .checks = "close exclusive",
+    .set_up = set_up_forked,
+    .threads = {close_once, push_one, close_once},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
 /* ---- waiters return when nothing can come, and not before ---- */
 
 static enum vbuf_status waited[EXPLORE_MOST_THREADS + 1];

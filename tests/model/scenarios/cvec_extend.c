@@ -124,6 +124,49 @@ const struct explore_scenario cvec_extend_fits = {
     .bounds = {.failures = EXPLORE_NONE},
 };
 
+/* ---- a long run is copied and published in pieces ---- */
+
+static void set_up_long(void)
+{
+    vector = create_vector(sizeof(struct element), 64, 10);
+}
+
+static void extend_by_nine(void)
+{
+    struct element run[9];
+    for (uint64_t i = 0; i < 9; i++)
+        run[i] = (struct element){.thread = 1, .number = i};
+    size_t first;
+    EXPLORE(cvec_extend(vector, run, 9, &first) == VBUF_OK && first == 0);
+    check_element(vector, 8, 1, 8);
+}
+
+static void read_pieces(void)
+{
+    struct cvec_slice slice = cvec_snapshot(vector);
+    for (size_t i = 0; i < slice.count; i++)
+        check_element(vector, i, 1, i);
+    EXPLORE(cvec_wait(vector, 9, -1) == VBUF_OK);
+    for (size_t i = 0; i < 9; i++)
+        check_element(vector, i, 1, i);
+}
+
+static void finish_long(void)
+{
+    check_quiet(vector, 9);
+    EXPLORE(cvec_len(vector) == 9);
+    cvec_destroy(vector);
+}
+
+const struct explore_scenario cvec_extend_pieces = {
+    .name = "cvec.extend-pieces",
+    .checks = "C2 C3 wait",
+    .set_up = set_up_long,
+    .threads = {extend_by_nine, read_pieces},
+    .finish = finish_long,
+    .bounds = {.failures = EXPLORE_NONE, .stale = 1},
+};
+
 /* ---- what is claimed delays no push and no get of others; nor its publication ---- */
 
 static struct vbuf_atomic_u32 progress;

@@ -240,6 +240,7 @@ SCENARIO(cvec_push_told)
 SCENARIO(cvec_extend_grow)
 SCENARIO(cvec_extend_void)
 SCENARIO(cvec_extend_fits)
+SCENARIO(cvec_extend_pieces)
 SCENARIO(cvec_claim_late)
 /* cvec_growth.c */
 SCENARIO(cvec_reserve_both)
@@ -264,6 +265,7 @@ SCENARIO(cvec_wait_full_fence)
 SCENARIO(cvec_close_push)
 SCENARIO(cvec_close_twice)
 SCENARIO(cvec_close_run)
+SCENARIO(cvec_close_forked)
 SCENARIO(cvec_close_wait)
 SCENARIO(cvec_close_poll)
 /* cvec_full.c */
@@ -300,3 +302,16 @@ SCENARIO(slotmap_value_read)
 SCENARIO(slotmap_value_writers)
 SCENARIO(slotmap_value_removed)
 SCENARIO(slotmap_value_lives)
+/* ebr_alone.c */
+/* ebr_batch.c */
+/* ebr_collect.c */
+/* ebr_domain_end.c */
+/* ebr_exit.c */
+/* ebr_grace.c */
+/* ebr_nested.c */
+/* ebr_numbers.c */
+/* ebr_pin.c */
+/* ebr_shared.c */
+/* ebr_stats.c */
+/* ebr_steps.c */
+/* ebr_synchronize.c */
