@@ -5,7 +5,6 @@
  */
 /* canary.c: fails; left out unless it is named */
 SCENARIO(canary_lost_update)
-/* litmus.c: the explorer itself */
 /* litmus.c */
 SCENARIO(litmus_store_buffering)
 SCENARIO(litmus_store_buffering_release)
@@ -160,8 +159,58 @@ SCENARIO(textbook_spin)
 SCENARIO(textbook_spin_with_store)
 SCENARIO(textbook_spin_on_sleeper)
 SCENARIO(textbook_sleepers)
+/* vbuf_commit.c */
+SCENARIO(vbuf_commit_overlap)
+/* cvec_appender.c */
+SCENARIO(cvec_append)
+SCENARIO(cvec_append_ones)
+/* cvec_close.c */
+SCENARIO(cvec_close_push)
+SCENARIO(cvec_close_twice)
+SCENARIO(cvec_close_run)
+SCENARIO(cvec_close_forked)
+SCENARIO(cvec_close_wait)
+SCENARIO(cvec_close_poll)
+/* cvec_exclusive.c */
+SCENARIO(cvec_exclusive_after)
+SCENARIO(cvec_exclusive_closed)
+/* cvec_extend.c */
+SCENARIO(cvec_extend_grow)
+SCENARIO(cvec_extend_void)
+SCENARIO(cvec_extend_fits)
+SCENARIO(cvec_extend_pieces)
+SCENARIO(cvec_claim_late)
+/* cvec_full.c */
+SCENARIO(cvec_full_vector)
+/* cvec_growth.c */
+SCENARIO(cvec_reserve_both)
+SCENARIO(cvec_reserve_exact_both)
+SCENARIO(cvec_grow_little)
+SCENARIO(cvec_grow_refused)
 /* cvec_push.c */
 SCENARIO(cvec_push_grow)
+SCENARIO(cvec_push_crowd)
+SCENARIO(cvec_push_refused)
+SCENARIO(cvec_push_told)
+/* cvec_raw.c */
+SCENARIO(cvec_raw_claim_both)
+/* cvec_read.c */
+SCENARIO(cvec_get_pushed)
+SCENARIO(cvec_snapshot_grows)
+SCENARIO(cvec_snapshot_told)
+SCENARIO(cvec_get_below)
+/* cvec_tail.c */
+SCENARIO(cvec_tail)
+SCENARIO(cvec_tail_full)
+/* cvec_wait.c */
+SCENARIO(cvec_wait_push)
+SCENARIO(cvec_wait_together)
+SCENARIO(cvec_wait_two)
+SCENARIO(cvec_wait_shorter)
+SCENARIO(cvec_wait_time)
+SCENARIO(cvec_wait_in_time)
+SCENARIO(cvec_wait_refused)
+SCENARIO(cvec_wait_full_fence)
 /* ebr_alone.c */
 SCENARIO(ebr_alone_first_pin)
 SCENARIO(ebr_alone_again)
@@ -211,6 +260,12 @@ SCENARIO(ebr_pin_full_fence)
 SCENARIO(ebr_pin_barriers_fail)
 SCENARIO(ebr_pin_bags)
 SCENARIO(ebr_pin_two_removers)
+/* ebr_reader.c */
+SCENARIO(ebr_reader_pin)
+SCENARIO(ebr_reader_pin_full_fence)
+SCENARIO(ebr_reader_migrates)
+SCENARIO(ebr_reader_reused)
+SCENARIO(ebr_reader_overwritten)
 /* ebr_shared.c */
 SCENARIO(ebr_shared_pin)
 SCENARIO(ebr_shared_removers)
@@ -233,62 +288,6 @@ SCENARIO(ebr_synchronize_free)
 SCENARIO(ebr_synchronize_retired)
 SCENARIO(ebr_synchronize_refused)
 SCENARIO(ebr_synchronize_both)
-SCENARIO(cvec_push_crowd)
-SCENARIO(cvec_push_refused)
-SCENARIO(cvec_push_told)
-/* cvec_extend.c */
-SCENARIO(cvec_extend_grow)
-SCENARIO(cvec_extend_void)
-SCENARIO(cvec_extend_fits)
-SCENARIO(cvec_extend_pieces)
-SCENARIO(cvec_claim_late)
-/* cvec_growth.c */
-SCENARIO(cvec_reserve_both)
-SCENARIO(cvec_reserve_exact_both)
-SCENARIO(cvec_grow_little)
-SCENARIO(cvec_grow_refused)
-/* cvec_read.c */
-SCENARIO(cvec_get_pushed)
-SCENARIO(cvec_snapshot_grows)
-SCENARIO(cvec_snapshot_told)
-SCENARIO(cvec_get_below)
-/* cvec_wait.c */
-SCENARIO(cvec_wait_push)
-SCENARIO(cvec_wait_together)
-SCENARIO(cvec_wait_two)
-SCENARIO(cvec_wait_shorter)
-SCENARIO(cvec_wait_time)
-SCENARIO(cvec_wait_in_time)
-SCENARIO(cvec_wait_refused)
-SCENARIO(cvec_wait_full_fence)
-/* cvec_close.c */
-SCENARIO(cvec_close_push)
-SCENARIO(cvec_close_twice)
-SCENARIO(cvec_close_run)
-SCENARIO(cvec_close_forked)
-SCENARIO(cvec_close_wait)
-SCENARIO(cvec_close_poll)
-/* cvec_full.c */
-SCENARIO(cvec_full_vector)
-/* cvec_tail.c */
-SCENARIO(cvec_tail)
-SCENARIO(cvec_tail_full)
-/* cvec_appender.c */
-SCENARIO(cvec_append)
-SCENARIO(cvec_append_ones)
-/* cvec_raw.c */
-SCENARIO(cvec_raw_claim_both)
-/* cvec_exclusive.c */
-SCENARIO(cvec_exclusive_after)
-SCENARIO(cvec_exclusive_closed)
-/* vbuf_commit.c */
-SCENARIO(vbuf_commit_overlap)
-/* ebr_reader.c */
-SCENARIO(ebr_reader_pin)
-SCENARIO(ebr_reader_pin_full_fence)
-SCENARIO(ebr_reader_migrates)
-SCENARIO(ebr_reader_reused)
-SCENARIO(ebr_reader_overwritten)
 /* slotmap_steps.c */
 SCENARIO(slotmap_steps_publish)
 SCENARIO(slotmap_steps_once)
@@ -302,16 +301,3 @@ SCENARIO(slotmap_value_read)
 SCENARIO(slotmap_value_writers)
 SCENARIO(slotmap_value_removed)
 SCENARIO(slotmap_value_lives)
-/* ebr_alone.c */
-/* ebr_batch.c */
-/* ebr_collect.c */
-/* ebr_domain_end.c */
-/* ebr_exit.c */
-/* ebr_grace.c */
-/* ebr_nested.c */
-/* ebr_numbers.c */
-/* ebr_pin.c */
-/* ebr_shared.c */
-/* ebr_stats.c */
-/* ebr_steps.c */
-/* ebr_synchronize.c */
