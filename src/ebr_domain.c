@@ -201,7 +201,7 @@ enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct ebr_reader 
 {
     if (reader == NULL)
         return VBUF_INVALID;
-    struct ebr_reader *taken;
+    struct ebr_reader *taken = NULL;
     enum vbuf_status status = take_reader(domain, &taken);
     if (status != VBUF_OK)
         return status;
