@@ -5,6 +5,8 @@
  *   slotmap.get_list    a pin per get; the handles come from a list in random order. Nothing is
  *                       left around the get, which makes this the harshest ratio there is
  *   slotmap.get_pinned  one pin around all gets
+ *
+ * `vbuf_reader` pins through a reader that the caller keeps, instead of the calling thread's record.
  *   slotmap.iterate     visit every value, under one pin
  *
  * All implementations but the locked ones look at the same slots of the same map. `raw` indexes
@@ -38,6 +40,7 @@ static struct table {
     struct {
         ck_epoch_record_t record BENCH_LINES;
     } records[BENCH_MAX_THREADS];
+    struct ebr_reader *readers[BENCH_MAX_THREADS];
 } table;
 
 static struct item item_at(uint64_t i)
@@ -93,8 +96,11 @@ static void *table_open(const struct bench_shape *shape)
     find_slots(t);
     guard_init(&t->guard);
     ck_epoch_init(&t->epoch);
-    for (unsigned i = 0; i < shape->threads; i++)
+    for (unsigned i = 0; i < shape->threads; i++) {
         ck_epoch_register(&t->epoch, &t->records[i].record, NULL);
+        if (ebr_reader_create(slotmap_domain(t->map.map), &t->readers[i]) != VBUF_OK)
+            bench_die("cannot create a reader");
+    }
     return t;
 }
 
@@ -112,7 +118,7 @@ static void table_close(void *state)
 
 /* ---- the loops ---- */
 
-enum reader { BY_VBUF, BY_VBUF_PINNED, BY_RAW, BY_CK_EPOCH, BY_PLAIN };
+enum reader { BY_VBUF, BY_READER, BY_VBUF_PINNED, BY_RAW, BY_CK_EPOCH, BY_PLAIN };
 
 static BENCH_INLINE uint64_t item_sum(const struct item *item)
 {
@@ -120,11 +126,16 @@ static BENCH_INLINE uint64_t item_sum(const struct item *item)
 }
 
 static BENCH_INLINE uint64_t get_one(struct table *t, struct items *map, struct plain_slot *slots,
-                                     ck_epoch_record_t *record, items_handle handle, enum reader by,
-                                     enum guard_kind guard)
+                                     ck_epoch_record_t *record, struct ebr_reader *reader,
+                                     items_handle handle, enum reader by, enum guard_kind guard)
 {
     uint64_t sum;
     switch (by) {
+    case BY_READER:
+        slotmap_pin_on(map->map, reader);
+        sum = item_sum(items_get(map, handle));
+        slotmap_unpin_on(map->map, reader);
+        return sum;
     case BY_VBUF:
         items_pin(map);
         sum = item_sum(items_get(map, handle));
@@ -154,12 +165,13 @@ static BENCH_INLINE uint64_t get_drawn(struct table *t, unsigned thread, uint64_
     struct items map = t->map;
     struct plain_slot *slots = t->slots;
     ck_epoch_record_t *record = &t->records[thread].record;
+    struct ebr_reader *reader = t->readers[thread];
     const items_handle *handles = t->handles;
     uint64_t n = t->n, stream = bench_seed(thread), sum = 0;
     if (by == BY_VBUF_PINNED)
         items_pin(&map);
     for (uint64_t i = 0; i < ops; i++)
-        sum += get_one(t, &map, slots, record, handles[bench_pick(&stream, n)], by, guard);
+        sum += get_one(t, &map, slots, record, reader, handles[bench_pick(&stream, n)], by, guard);
     if (by == BY_VBUF_PINNED)
         items_unpin(&map);
     return sum;
@@ -172,6 +184,7 @@ static BENCH_INLINE uint64_t get_listed(struct table *t, unsigned thread, uint64
     struct items map = t->map;
     struct plain_slot *slots = t->slots;
     ck_epoch_record_t *record = &t->records[thread].record;
+    struct ebr_reader *reader = t->readers[thread];
     const items_handle *list_end = t->list + t->list_len;
     const items_handle *next = t->list + t->list_len / BENCH_MAX_THREADS * thread;
     uint64_t sum = 0;
@@ -179,7 +192,7 @@ static BENCH_INLINE uint64_t get_listed(struct table *t, unsigned thread, uint64
         const items_handle *end = (uint64_t)(list_end - next) < ops ? list_end : next + ops;
         ops -= (uint64_t)(end - next);
         for (; next != end; next++)
-            sum += get_one(t, &map, slots, record, *next, by, guard);
+            sum += get_one(t, &map, slots, record, reader, *next, by, guard);
         next = t->list;
     }
     return sum;
@@ -214,6 +227,11 @@ static uint64_t list_expect(void *state, unsigned thread, uint64_t ops)
 static uint64_t get_vbuf(void *state, unsigned thread, uint64_t ops)
 {
     return get_drawn(state, thread, ops, BY_VBUF, GUARD_NONE);
+}
+
+static uint64_t get_reader(void *state, unsigned thread, uint64_t ops)
+{
+    return get_drawn(state, thread, ops, BY_READER, GUARD_NONE);
 }
 
 static uint64_t get_vbuf_pinned(void *state, unsigned thread, uint64_t ops)
@@ -354,6 +372,7 @@ const struct bench_case slotmap_read_cases[] = {
         .sizes = {1000, 1000000},
         .grain = 1,
         .impls = {READ("vbuf", 0, get_vbuf, get_expect), READ("raw", 0, get_raw, get_expect),
+                  READ("vbuf_reader", 0, get_reader, get_expect),
                   READ("ck_epoch", 0, get_ck_epoch, get_expect),
                   READ("plain", 1, get_plain, get_expect), READ("mutex", 0, get_mutex, get_expect),
                   READ("rwlock", 0, get_rwlock, get_expect),

@@ -106,14 +106,14 @@ struct slotmap_options {
 #define SLOTMAP_LAST_GENERATION UINT32_C(0xFFFFFFF9)
 
 struct slotmap_report {
-    size_t len;             /* live values */
-    size_t max_len;         /* live values that always fit */
-    size_t capacity;        /* slots that fit without another commit */
-    size_t slots;           /* slots made so far: live, free, waiting or out of service */
-    size_t max_slots;       /* slots there can be: slotmap_handle_index is never more, for side arrays */
-    size_t limbo;           /* removed, waiting for readers or for their destructor */
-    size_t max_limbo;       /* what limbo may reach before insert says VBUF_BUSY */
-    size_t exhausted;       /* slots out of service: their generations are used up */
+    size_t len;       /* live values */
+    size_t max_len;   /* live values that always fit */
+    size_t capacity;  /* slots that fit without another commit */
+    size_t slots;     /* slots made so far: live, free, waiting or out of service */
+    size_t max_slots; /* slots there can be: slotmap_handle_index is never more, for side arrays */
+    size_t limbo;     /* removed, waiting for readers or for their destructor */
+    size_t max_limbo; /* what limbo may reach before insert says VBUF_BUSY */
+    size_t exhausted; /* slots out of service: their generations are used up */
     size_t committed_bytes; /* memory committed for slots and bookkeeping */
     uint64_t inserted;      /* since creation */
     uint64_t removed;       /* since creation */
