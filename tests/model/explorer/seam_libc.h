@@ -18,6 +18,7 @@
 
 int seam_mutex_lock(pthread_mutex_t *mutex);
 int seam_mutex_unlock(pthread_mutex_t *mutex);
+int seam_once(pthread_once_t *control, void (*function)(void));
 int seam_key_create(pthread_key_t *key, void (*destructor)(void *));
 int seam_setspecific(pthread_key_t key, const void *value);
 int seam_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
@@ -27,6 +28,7 @@ void *seam_memset(void *to, int value, size_t size);
 
 #define pthread_mutex_lock seam_mutex_lock
 #define pthread_mutex_unlock seam_mutex_unlock
+#define pthread_once seam_once
 #define pthread_key_create seam_key_create
 #define pthread_setspecific seam_setspecific
 #define pthread_atfork seam_atfork

@@ -260,6 +260,29 @@ int seam_mutex_unlock(pthread_mutex_t *mutex)
     return 0;
 }
 
+/* 0: not begun, 1: under way, 2: done. */
+static bool is_done(const void *control)
+{
+    return *(const uint32_t *)control == 2;
+}
+
+int seam_once(pthread_once_t *control, void (*function)(void));
+int seam_once(pthread_once_t *control, void (*function)(void))
+{
+    uint32_t begun = 0;
+    if (seam_load(control, sizeof begun, __ATOMIC_ACQUIRE) == 2)
+        return 0;
+    if (seam_cas(control, sizeof begun, &begun, 1, __ATOMIC_ACQ_REL)) {
+        function();
+        seam_store(control, sizeof begun, 2, __ATOMIC_RELEASE);
+        return 0;
+    }
+    do {
+        block(is_done, control, false);
+    } while (seam_load(control, sizeof begun, __ATOMIC_ACQUIRE) != 2);
+    return 0;
+}
+
 int seam_key_create(pthread_key_t *key, void (*destructor)(void *));
 int seam_key_create(pthread_key_t *key, void (*destructor)(void *))
 {
