@@ -126,6 +126,8 @@ unsigned choose(enum choice kind, unsigned count)
     } else if (entry->count == 0) {
         entry->count = count; /* replayed: only what was chosen is known */
     }
+    if (entry->count == 1)
+        entry->count = count; /* passed over so far: see pass_over */
     if (entry->count != count || entry->chosen >= count)
         explore_fail("the run cannot be repeated: something in it is not the explorer's to decide");
     if (entry->chosen != 0 && is_odd(kind)) {
@@ -133,6 +135,30 @@ unsigned choose(enum choice kind, unsigned count)
         engine->spent_together++;
     }
     return entry->chosen;
+}
+
+/*
+ * A place in the trail for a choice that means nothing yet, because nobody else has touched that atomic: so
+ * places do not move when somebody does, in a later run, and a trail means the same in another process.
+ */
+static unsigned pass_over(enum choice kind, unsigned count)
+{
+    bool cut = engine->cut;
+    bool offered = count > 1 && is_offered(kind);
+    engine->cut = cut;
+    if (!offered)
+        return 0;
+    uint32_t position = engine->trail_position;
+    bool is_new = position >= engine->trail_length;
+    if (engine->search == SEARCH_REPLAY && !is_new && engine->trail[position].chosen != 0)
+        return choose(kind, count);
+    if (++engine->trail_position == MOST_CHOICES)
+        explore_fail("a run with too many choices for the explorer");
+    if (is_new) {
+        engine->trail[position] = (struct trail_entry){.count = 1};
+        engine->trail_length = position + 1;
+    }
+    return 0;
 }
 
 unsigned explore_choose(unsigned count)
@@ -251,13 +277,13 @@ void step(bool visible)
     if (++engine->steps > RUN_LIMIT)
         explore_fail("livelock: more than %d steps", RUN_LIMIT);
     wake_yielded();
-    if (!visible)
-        return;
-    pass_change_point();
+    if (visible)
+        pass_change_point();
     engine->candidates[0] = (uint8_t)engine->current;
     unsigned count = 1;
     add_candidates(&count, STATE_READY);
-    unsigned next = engine->candidates[choose(CHOICE_PREEMPT, count)];
+    unsigned chosen = visible ? choose(CHOICE_PREEMPT, count) : pass_over(CHOICE_PREEMPT, count);
+    unsigned next = engine->candidates[chosen];
     engine->fibres[next].state = STATE_READY;
     switch_to(next);
 }
