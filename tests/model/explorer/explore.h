@@ -98,6 +98,9 @@ void explore_write(void *memory, size_t size);
 /* The clock goes forward. */
 void explore_sleep(int64_t nanoseconds);
 
+/* In set_up or finish: what a thread's exit does. Whatever it holds by a key of its own is given up. */
+void explore_end_thread(void);
+
 /* How many heavy fences there were so far. */
 unsigned explore_heavy_fences(void);
 

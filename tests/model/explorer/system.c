@@ -322,6 +322,13 @@ void system_thread_ends(void)
     }
 }
 
+void explore_end_thread(void)
+{
+    for (unsigned i = 0; i < engine->keys; i++)
+        engine->destructors[i](&vbuf_self_);
+    memset(engine->fibres[engine->current].values, 0, sizeof engine->fibres[0].values);
+}
+
 void system_begin_run(void)
 {
     engine->keys = 0;

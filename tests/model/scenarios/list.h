@@ -7,3 +7,43 @@
 SCENARIO(litmus_store_buffering)
 /* cvec_push.c */
 SCENARIO(cvec_push_grow)
+/* slotmap_get.c */
+SCENARIO(slotmap_get_reuse)
+SCENARIO(slotmap_get_reuse_full_fence)
+SCENARIO(slotmap_get_shown)
+SCENARIO(slotmap_get_any_bits)
+/* slotmap_remove.c */
+SCENARIO(slotmap_remove_race)
+SCENARIO(slotmap_remove_last_life)
+/* slotmap_room.c */
+SCENARIO(slotmap_room_one)
+SCENARIO(slotmap_room_one_full_fence)
+SCENARIO(slotmap_room_two)
+SCENARIO(slotmap_room_asleep)
+SCENARIO(slotmap_room_surplus)
+SCENARIO(slotmap_room_refused)
+/* slotmap_lists.c */
+SCENARIO(slotmap_lists_owner_wakes)
+SCENARIO(slotmap_lists_owner_wakes_full_fence)
+SCENARIO(slotmap_lists_refused)
+SCENARIO(slotmap_lists_two_takers)
+SCENARIO(slotmap_lists_sleeper)
+SCENARIO(slotmap_lists_two_collect)
+/* slotmap_chunks.c */
+SCENARIO(slotmap_chunks_back)
+SCENARIO(slotmap_chunks_churn)
+/* slotmap_shared.c */
+SCENARIO(slotmap_shared_churn)
+SCENARIO(slotmap_shared_and_own)
+SCENARIO(slotmap_shared_orphans)
+SCENARIO(slotmap_shared_room)
+/* slotmap_exit.c */
+SCENARIO(slotmap_exit_inherit)
+SCENARIO(slotmap_exit_destroy)
+SCENARIO(slotmap_exit_two_maps)
+/* slotmap_commit.c */
+SCENARIO(slotmap_commit_refused)
+SCENARIO(slotmap_commit_race)
+/* slotmap_iterate.c */
+SCENARIO(slotmap_iterate_churn)
+SCENARIO(slotmap_iterate_figures)

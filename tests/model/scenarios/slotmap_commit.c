@@ -1,0 +1,76 @@
+/*
+ * slotmap_commit.c - growth by several threads, with memory that may be refused at any point.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "slotmap_scenario.h"
+
+static slotmap_handle handles[MOST_VALUES];
+
+/* Few slots to a page, so that every insert makes the map grow. */
+static void set_up(void)
+{
+    struct slotmap_options options = usual_options();
+    options.value_align = 128;
+    options.value_size = 128;
+    options.max_len = 3;
+    make_map(options);
+}
+
+static void insert_some(void)
+{
+    struct {
+        struct value value;
+        char rest[128 - sizeof(struct value)];
+    } whole = {0};
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned number = 8 * explore_self() + i;
+        whole.value = (struct value){number, number};
+        enum vbuf_status status = slotmap_insert(map, &whole, &handles[number]);
+        EXPLORE(status == VBUF_OK || status == VBUF_NOMEM || status == VBUF_FULL);
+        if (status != VBUF_OK)
+            continue;
+        inserted[number] = 1;
+        slotmap_pin(map);
+        check_value(slotmap_get(map, handles[number]), number);
+        slotmap_unpin(map);
+    }
+}
+
+static void finish(void)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < MOST_VALUES; i++)
+        count += inserted[i];
+    EXPLORE(slotmap_len(map) == count);
+    struct slotmap_iter iter = slotmap_iter_begin(map);
+    slotmap_pin(map);
+    while (slotmap_iter_next(&iter, NULL) != NULL)
+        count--;
+    slotmap_unpin(map);
+    EXPLORE(count == 0);
+    unsigned char value[128] = {0};
+    while (slotmap_len(map) < 3)
+        EXPLORE(slotmap_insert(map, value, NULL) == VBUF_OK);
+    EXPLORE(slotmap_insert(map, value, NULL) == VBUF_FULL);
+    map_of(map)->destroy = NULL;
+    slotmap_destroy(map);
+}
+
+const struct explore_scenario slotmap_commit_refused = {
+    .name = "slotmap.commit-refused",
+    .checks = "S5",
+    .set_up = set_up,
+    .threads = {insert_some, insert_some},
+    .finish = finish,
+    .bounds = {.failures = 2},
+};
+
+const struct explore_scenario slotmap_commit_race = {
+    .name = "slotmap.commit-race",
+    .checks = "S5",
+    .set_up = set_up,
+    .threads = {insert_some, insert_some},
+    .finish = finish,
+    NOTHING_FAILS,
+};

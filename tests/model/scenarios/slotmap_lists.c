@@ -1,0 +1,143 @@
+/*
+ * slotmap_lists.c - whose lists are whose: threads that collect take them over from threads that sleep, that
+ * wake up, and that collect themselves.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "slotmap_scenario.h"
+
+static slotmap_handle handles[MOST_VALUES];
+
+/* Only where the system may refuse something. */
+static bool refused;
+
+static void finish(void)
+{
+    EXPLORE(!refused);
+    check_all_is_there();
+    destroy_map();
+}
+
+static void collect(void)
+{
+    slotmap_collect(map);
+}
+
+/* ---- an owner that wakes up while its lists are taken over ---- */
+
+/* Number 1 has one value removed, one live, and free slots; and has exited, so the first thread is it. */
+static void set_up_owner(void)
+{
+    make_map(usual_options());
+    act_as(1);
+    handles[1] = insert(1);
+    handles[2] = insert(2);
+    take_out(1, handles[1]);
+    exit_all();
+}
+
+static void wake_up(void)
+{
+    take_out(2, handles[2]);
+    if (try_insert(3, &handles[3]) == VBUF_OK)
+        take_out(3, handles[3]);
+    else
+        refused = true;
+}
+
+const struct explore_scenario slotmap_lists_owner_wakes = {
+    .name = "slotmap.lists-owner-wakes",
+    .checks = "S5 S6 S9",
+    .set_up = set_up_owner,
+    .threads = {wake_up, collect},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+const struct explore_scenario slotmap_lists_owner_wakes_full_fence = {
+    .name = "slotmap.lists-owner-wakes-full-fence",
+    .checks = "S5 S6 S9",
+    .set_up = set_up_owner,
+    .threads = {wake_up, collect},
+    .finish = finish,
+    .full_fence = true,
+    NOTHING_FAILS,
+};
+
+static void finish_refused(void)
+{
+    refused = false;
+    finish();
+}
+
+const struct explore_scenario slotmap_lists_refused = {
+    .name = "slotmap.lists-refused",
+    .checks = "S5 S6",
+    .set_up = set_up_owner,
+    .threads = {wake_up, collect},
+    .finish = finish_refused,
+    .barriers_fail = true,
+};
+
+/* ---- the same, and two that take over ---- */
+
+static void wake_up_shortly(void)
+{
+    take_out(2, handles[2]);
+    turn_over();
+}
+
+const struct explore_scenario slotmap_lists_two_takers = {
+    .name = "slotmap.lists-two-takers",
+    .checks = "S5 S6 S9",
+    .set_up = set_up_owner,
+    .threads = {wake_up_shortly, collect, collect},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+/* ---- a sleeper's values, and two that collect: afterwards all is destroyed ---- */
+
+static void set_up_sleeper(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 3;
+    options.max_limbo = 3;
+    make_map(options);
+    for (unsigned i = 1; i <= 3; i++)
+        handles[i] = insert(i);
+    take_out(1, handles[1]);
+    turn_over(); /* one in a bag, one in the open batch */
+    take_out(2, handles[2]);
+}
+
+static void remove_and_collect(void)
+{
+    take_out(3, handles[3]);
+    slotmap_collect(map);
+}
+
+static void finish_collected(void)
+{
+    for (unsigned i = 1; i <= 3; i++)
+        EXPLORE(destroyed[i] == 1);
+    finish();
+}
+
+const struct explore_scenario slotmap_lists_sleeper = {
+    .name = "slotmap.lists-sleeper",
+    .checks = "S6 S9",
+    .set_up = set_up_sleeper,
+    .threads = {remove_and_collect},
+    .finish = finish_collected,
+    NOTHING_FAILS,
+};
+
+const struct explore_scenario slotmap_lists_two_collect = {
+    .name = "slotmap.lists-two-collect",
+    .checks = "S6 S9",
+    .set_up = set_up_sleeper,
+    .threads = {remove_and_collect, collect},
+    .finish = finish_collected,
+    NOTHING_FAILS,
+};
