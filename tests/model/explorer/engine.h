@@ -141,7 +141,7 @@ struct engine {
     char message[512];
     char outcome[128];
     int64_t time;
-    unsigned heavy_fences;
+    unsigned heavy_fences, refusals;
     unsigned keys;
     void (*destructors[MOST_KEYS])(void *);
 

@@ -84,6 +84,9 @@ unsigned explore_choose(unsigned count);
 /* Lets others go on; the thread runs again when another has done something. */
 void explore_yield(void);
 
+/* Blocks the thread until ready(context) holds, which looks at memory as it is and orders nothing. */
+void explore_wait(bool (*ready)(const void *context), const void *context);
+
 /* Memory that is never used again once freed: a use of it, and a second free, fail the run. */
 void *explore_alloc(size_t size);
 void explore_free(void *memory);
@@ -101,7 +104,8 @@ void explore_sleep(int64_t nanoseconds);
 /* In set_up or finish: what a thread's exit does. Whatever it holds by a key of its own is given up. */
 void explore_end_thread(void);
 
-/* How many heavy fences there were so far. */
+/* How many heavy fences there were so far; and how often the system has refused something. */
 unsigned explore_heavy_fences(void);
+unsigned explore_refusals(void);
 
 #endif

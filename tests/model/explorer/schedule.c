@@ -321,6 +321,11 @@ bool block(bool (*ready)(const void *context), const void *context, bool may_end
     return !self->ended_early;
 }
 
+void explore_wait(bool (*ready)(const void *context), const void *context)
+{
+    block(ready, context, false);
+}
+
 static void fibre_main(void)
 {
     engine->scenario->threads[engine->current - 1]();
@@ -369,7 +374,7 @@ static void begin_run(void)
     engine->steps = 0;
     engine->message[0] = engine->outcome[0] = '\0';
     engine->time = 1000000000;
-    engine->heavy_fences = 0;
+    engine->heavy_fences = engine->refusals = 0;
     engine->trail_position = 0;
     memset(engine->spent, 0, sizeof engine->spent);
     engine->spent_together = 0;

@@ -32,7 +32,13 @@ static bool fails(void)
         return false;
     trace(__builtin_return_address(0), "the system refuses");
     errno = ENOMEM;
+    engine->refusals++;
     return true;
+}
+
+unsigned explore_refusals(void)
+{
+    return engine->refusals;
 }
 
 static void system_call(void *caller, const char *name, const void *address, size_t length)

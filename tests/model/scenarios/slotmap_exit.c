@@ -44,6 +44,7 @@ static void set_up_pending(void)
     struct slotmap_options options = usual_options();
     options.max_threads = 2;
     options.max_len = 3;
+    options.max_limbo = 8;
     make_map(options);
 }
 

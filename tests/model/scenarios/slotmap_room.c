@@ -1,234 +1,243 @@
 /*
- * slotmap_room.c - max_len, exactly: room that is taken back from threads that run, sleep, or are gone.
- *
- * Two things are checked. Never more than max_len: a thread counts its value before its remove and after its
- * insert, and nobody sees more than max_len of another's handles resolve. VBUF_FULL only if max_len: a thread
- * whose insert was refused was not alone.
+ * slotmap_room.c - max_len, exactly: room that owner and takers want at the same time. Never are more than max_len
+ * values live; and who has room gets it.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include "slotmap_scenario.h"
 
-static struct vbuf_atomic_u32 live;     /* surely */
-static struct vbuf_atomic_u64 activity; /* {sections begun or ended 32, under way 32} */
-static struct vbuf_atomic_u64 shown[EXPLORE_MOST_THREADS + 1];
+static unsigned stayed[EXPLORE_MOST_THREADS + 1];
+static struct vbuf_atomic_u64 shown;
 
 static struct slotmap_options lean_options(size_t max_len)
 {
     struct slotmap_options options = usual_options();
     options.max_len = max_len;
     options.max_limbo = 16; /* nobody collects */
-    options.max_threads = 3;
     options.destroy = NULL;
     return options;
 }
 
-/* How many others' values this thread still finds; looked at one after the other. */
-static size_t count_others(void)
+/* Inserts a value that stays. */
+static enum vbuf_status stay(void)
 {
-    size_t count = 0;
-    for (unsigned i = 1; i <= EXPLORE_MOST_THREADS; i++)
-        count += i != explore_self() && slotmap_contains(map, look(&shown[i]));
-    return count;
+    enum vbuf_status status = slotmap_insert(map, &(struct value){1, 1}, NULL);
+    stayed[explore_self()] += status == VBUF_OK;
+    return status;
 }
 
-/* Inserts, looks, removes. False: full. */
-static bool come_and_go(void)
+static void stay_once(void)
 {
-    uint64_t before = vbuf_u64_fetch_add_acq_rel(&activity, (UINT64_C(1) << 32) + 1);
-    struct value value = {1, 1};
-    slotmap_handle handle;
-    enum vbuf_status status = slotmap_insert(map, &value, &handle);
-    if (status == VBUF_OK) {
-        uint32_t others = vbuf_u32_fetch_add_relaxed(&live, 1);
-        EXPLORE(others < map_of(map)->max_len);
-        EXPLORE(map_of(map)->max_len != 1 || count_others() == 0);
-        show(&shown[explore_self()], handle);
-        vbuf_u32_fetch_add_relaxed(&live, UINT32_MAX); /* minus 1 */
-        EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
-    } else {
-        uint64_t after = vbuf_u64_fetch_add_acq_rel(&activity, 0);
-        EXPLORE(status == VBUF_FULL);
-        bool alone = (uint32_t)before < map_of(map)->max_len && before >> 32 == (after >> 32) - 1;
-        EXPLORE(!alone);
-    }
-    vbuf_u64_fetch_add_acq_rel(&activity, (UINT64_C(1) << 32) - 1);
-    return status == VBUF_OK;
+    enum vbuf_status status = stay();
+    EXPLORE(status == VBUF_OK || status == VBUF_FULL);
 }
 
-static void once(void)
+static void stay_twice(void)
 {
-    come_and_go();
+    stay_once();
+    stay_once();
 }
 
-static void twice(void)
+static size_t all_stayed(void)
 {
-    come_and_go();
-    come_and_go();
+    size_t sum = 0;
+    for (unsigned i = 0; i <= EXPLORE_MOST_THREADS; i++)
+        sum += stayed[i];
+    return sum;
 }
 
-static void finish(void)
+/* More wanted to stay than may. */
+static void finish_full(void)
 {
-    EXPLORE(slotmap_len(map) == 0);
-    slotmap_handle handles[3];
-    for (size_t i = 0; i < map_of(map)->max_len; i++)
-        EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &handles[i]) == VBUF_OK);
-    EXPLORE(slotmap_insert(map, &(struct value){1, 1}, NULL) == VBUF_FULL);
+    EXPLORE(all_stayed() == map_of(map)->max_len);
+    EXPLORE(slotmap_len(map) == map_of(map)->max_len);
+    EXPLORE(stay() == VBUF_FULL);
+    check_slots();
     slotmap_destroy(map);
 }
 
-/* Has each of the numbers hold a room, unused. */
-static void spread_room(uint32_t numbers)
+/* ---- an owner with room uses it while it is taken back; the other room is with a thread that sleeps ---- */
+
+static void make_owner(void)
 {
-    slotmap_handle handles[3];
-    for (uint32_t i = 1; i <= numbers; i++) {
-        act_as(i);
-        EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &handles[i - 1]) == VBUF_OK);
-    }
-    for (uint32_t i = 1; i <= numbers; i++) {
-        act_as(i);
-        EXPLORE(slotmap_remove(map, handles[i - 1], NULL) == VBUF_OK);
-    }
-    exit_all();
+    make_map(lean_options(2));
+    map_of(map)->chunk = 1 + explore_choose(2); /* the second: a free slot, so inlined calls do */
+    act_as(1);
+    slotmap_handle handle;
+    EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &handle) == VBUF_OK);
+    EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
 }
 
-/* ---- one room ---- */
-
-static void set_up_one(void)
+static void set_up_owner(void)
 {
-    make_map(lean_options(1));
+    make_owner();
+    give_room(3, 1);
+    exit_up_to(2);
 }
 
-const struct explore_scenario slotmap_room_one = {
-    .name = "slotmap.room-one",
+const struct explore_scenario slotmap_room_owner = {
+    .name = "slotmap.room-owner",
     .checks = "S5",
-    .set_up = set_up_one,
-    .threads = {twice, once},
-    .finish = finish,
+    .set_up = set_up_owner,
+    .threads = {stay_twice, stay_once},
+    .finish = finish_full,
     NOTHING_FAILS,
 };
 
-const struct explore_scenario slotmap_room_one_full_fence = {
-    .name = "slotmap.room-one-full-fence",
+const struct explore_scenario slotmap_room_owner_full_fence = {
+    .name = "slotmap.room-owner-full-fence",
     .checks = "S5",
-    .set_up = set_up_one,
-    .threads = {twice, once},
-    .finish = finish,
+    .set_up = set_up_owner,
+    .threads = {stay_twice, stay_once},
+    .finish = finish_full,
     .full_fence = true,
     NOTHING_FAILS,
 };
 
-/* ---- two rooms, three threads ---- */
+/* ---- two take back from the same, and from each other ---- */
 
-static void set_up_two(void)
+static void set_up_three(void)
 {
     make_map(lean_options(2));
-    spread_room(2);
+    if (explore_choose(2) == 0)
+        give_room(1, 2);
+    else
+        give_room(4, 2);
+    exit_up_to(3);
 }
 
-const struct explore_scenario slotmap_room_two = {
-    .name = "slotmap.room-two",
+const struct explore_scenario slotmap_room_three = {
+    .name = "slotmap.room-three",
     .checks = "S5",
-    .set_up = set_up_two,
-    .threads = {once, once, once},
-    .finish = finish,
+    .set_up = set_up_three,
+    .threads = {stay_once, stay_once, stay_once},
+    .finish = finish_full,
     NOTHING_FAILS,
 };
 
-/* ---- all room is with a thread that sleeps, and two others want one each: both must get it ---- */
+/* ---- several rooms at a time: from the pool, or from a thread that sleeps ---- */
 
-static void set_up_asleep(void)
+static void set_up_batch(void)
 {
     make_map(lean_options(2));
-    slotmap_handle handles[2];
-    for (int i = 0; i < 2; i++)
-        EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &handles[i]) == VBUF_OK);
-    for (int i = 0; i < 2; i++)
-        EXPLORE(slotmap_remove(map, handles[i], NULL) == VBUF_OK);
+    map_of(map)->room_batch = 2;
+    if (explore_choose(2) != 0)
+        give_room(3, 2);
+    act_as(3);
+    exit_up_to(2);
 }
 
-static void come_and_stay(void)
-{
-    slotmap_handle handle;
-    EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &handle) == VBUF_OK);
-    show(&shown[explore_self()], handle);
-}
-
-static void finish_stayed(void)
-{
-    EXPLORE(slotmap_len(map) == 2);
-    EXPLORE(slotmap_insert(map, &(struct value){1, 1}, NULL) == VBUF_FULL);
-    for (int i = 1; i <= 2; i++)
-        EXPLORE(slotmap_remove(map, look(&shown[i]), NULL) == VBUF_OK);
-    finish();
-}
-
-const struct explore_scenario slotmap_room_asleep = {
-    .name = "slotmap.room-asleep",
+const struct explore_scenario slotmap_room_batch = {
+    .name = "slotmap.room-batch",
     .checks = "S5",
-    .set_up = set_up_asleep,
-    .threads = {come_and_stay, come_and_stay},
-    .finish = finish_stayed,
+    .set_up = set_up_batch,
+    .threads = {stay_once, stay_twice},
+    .finish = finish_full,
     NOTHING_FAILS,
 };
 
-/* ---- more room than a thread should have goes to the pool ---- */
+/* ---- who gets the room of a removed value does not find that value any more ---- */
 
-static void set_up_surplus(void)
+static slotmap_handle first;
+
+static void set_up_handover(void)
+{
+    make_map(lean_options(1));
+    act_as(1);
+    EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &first) == VBUF_OK);
+    if (explore_choose(2) == 0)
+        exit_up_to(1); /* who removes has a part already; or it has none */
+}
+
+static void leave(void)
+{
+    EXPLORE(slotmap_remove(map, first, NULL) == VBUF_OK);
+}
+
+static void come(void)
+{
+    if (stay() == VBUF_OK)
+        EXPLORE(!slotmap_contains(map, first));
+}
+
+static void finish_handover(void)
+{
+    EXPLORE(all_stayed() == slotmap_len(map));
+    if (all_stayed() == 0)
+        stay_once();
+    finish_full();
+}
+
+const struct explore_scenario slotmap_room_handover = {
+    .name = "slotmap.room-handover",
+    .checks = "S5",
+    .set_up = set_up_handover,
+    .threads = {leave, come},
+    .finish = finish_handover,
+    NOTHING_FAILS,
+};
+
+/* ---- the same, by the pool: more than a thread should keep ---- */
+
+static void set_up_by_pool(void)
 {
     make_map(lean_options(3));
+    give_room(1, 3);
+    EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &first) == VBUF_OK);
+    act_as(2);
+    exit_up_to(2);
 }
 
-static void give_surplus(void)
+static void leave_by_pool(void)
 {
-    slotmap_handle handles[3];
-    int count = 0;
-    while (count < 3 && slotmap_insert(map, &(struct value){1, 1}, &handles[count]) == VBUF_OK)
-        count++;
-    if (count > 0)
-        show(&shown[explore_self()], handles[count - 1]);
-    for (int i = 0; i < count; i++)
-        EXPLORE(slotmap_remove(map, handles[i], NULL) == VBUF_OK);
+    leave();
     turn_over();
 }
 
-static void fill(void)
+static void come_thrice(void)
 {
-    int count = 0;
-    slotmap_handle handles[3];
-    while (count < 3 && slotmap_insert(map, &(struct value){1, 1}, &handles[count]) == VBUF_OK) {
+    unsigned count = 0;
+    while (count < 3 && stay() == VBUF_OK)
         count++;
-        EXPLORE(count_others() + (size_t)count <= 3);
-    }
-    for (int i = 0; i < count; i++)
-        EXPLORE(slotmap_remove(map, handles[i], NULL) == VBUF_OK);
+    EXPLORE(count >= 2 && (count == 2 || !slotmap_contains(map, first)));
 }
 
-const struct explore_scenario slotmap_room_surplus = {
-    .name = "slotmap.room-surplus",
+static void finish_by_pool(void)
+{
+    while (all_stayed() < 3)
+        EXPLORE(stay() == VBUF_OK);
+    finish_full();
+}
+
+const struct explore_scenario slotmap_room_by_pool = {
+    .name = "slotmap.room-by-pool",
     .checks = "S5",
-    .set_up = set_up_surplus,
-    .threads = {give_surplus, fill},
-    .finish = finish,
+    .set_up = set_up_by_pool,
+    .threads = {leave_by_pool, come_thrice},
+    .finish = finish_by_pool,
     NOTHING_FAILS,
 };
 
-/* ---- the system refuses the barrier: busy, and nothing is lost ---- */
+/* ---- the system refuses the barrier: busy, and no room is lost ---- */
 
-static void insert_or_busy(void)
+static void stay_or_busy(void)
 {
-    slotmap_handle handle;
-    enum vbuf_status status = slotmap_insert(map, &(struct value){1, 1}, &handle);
-    EXPLORE(status == VBUF_OK || status == VBUF_BUSY || status == VBUF_NOMEM);
-    if (status == VBUF_OK)
-        EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
+    enum vbuf_status status = stay();
+    EXPLORE(status == VBUF_OK || (explore_refusals() != 0 && status != VBUF_FULL));
+}
+
+static void finish_refused(void)
+{
+    while (all_stayed() < 2)
+        EXPLORE(stay() == VBUF_OK);
+    finish_full();
 }
 
 const struct explore_scenario slotmap_room_refused = {
     .name = "slotmap.room-refused",
     .checks = "S5",
-    .set_up = set_up_two,
-    .threads = {insert_or_busy, insert_or_busy},
-    .finish = finish,
+    .set_up = set_up_owner,
+    .threads = {stay_or_busy, stay_or_busy},
+    .finish = finish_refused,
     .barriers_fail = true,
 };

@@ -69,7 +69,9 @@ static inline enum vbuf_status try_insert(uint64_t number, slotmap_handle *handl
 static inline slotmap_handle insert(uint64_t number)
 {
     slotmap_handle handle;
-    EXPLORE(try_insert(number, &handle) == VBUF_OK);
+    enum vbuf_status status = try_insert(number, &handle);
+    if (status != VBUF_OK)
+        explore_fail("insert of %u: status %d", (unsigned)number, (int)status);
     return handle;
 }
 
@@ -96,11 +98,79 @@ static inline void check_figures(void)
     EXPLORE(stats.limbo == taken_out - gone && stats.destroyed == gone);
 }
 
+/* ---- every slot is somewhere, once ---- */
+
+#define MOST_SLOTS 256
+
+static inline void meet(unsigned char *met, uint32_t index)
+{
+    EXPLORE(index < vbuf_u32_load_relaxed(&map_of(map)->made));
+    EXPLORE(met[index]++ == 0);
+}
+
+static inline void meet_list(unsigned char *met, uint32_t index)
+{
+    for (; index != 0; index = link_of(map_of(map), index))
+        meet(met, index);
+}
+
+static inline void meet_chain(unsigned char *met, const struct limbo_chain *chain)
+{
+    uint32_t index = (uint32_t)chain->first;
+    for (uint64_t i = 0; i < chain->count; i++) {
+        meet(met, index);
+        EXPLORE(i + 1 < chain->count || index == chain->last);
+        index = link_of(map_of(map), index);
+    }
+}
+
+static inline void meet_chunks(unsigned char *met)
+{
+    uint32_t head = vbuf_u32_load_relaxed(&map_of(map)->chunks);
+    for (; head != 0; head = link_of(map_of(map), head)) {
+        uint32_t rest;
+        memcpy(&rest, value_of(map_of(map), slot_at(map_of(map), head)), sizeof rest);
+        meet(met, head);
+        meet_list(met, rest);
+    }
+}
+
+static inline void meet_part(unsigned char *met, const struct part *part)
+{
+    meet_list(met, part->head.free);
+    meet_list(met, part->head.open_first);
+    meet_chain(met, &part->vacant);
+    meet_chain(met, &part->limbo.bags[0].chain);
+    meet_chain(met, &part->limbo.bags[1].chain);
+    meet_chain(met, &part->limbo.ready);
+}
+
+/* With nobody else there. */
+static inline void check_slots(void)
+{
+    unsigned char met[MOST_SLOTS] = {0};
+    uint32_t made = vbuf_u32_load_relaxed(&map_of(map)->made);
+    EXPLORE(made <= MOST_SLOTS);
+    meet_chunks(met);
+    meet_list(met, vbuf_u32_load_relaxed(&map_of(map)->orphans));
+    for (uint32_t i = 0; i <= vbuf_u32_load_relaxed(&map->thread_limit_); i++)
+        meet_part(met, part_at(map_of(map), i));
+    for (uint32_t i = 1; i < made; i++) {
+        uint32_t generation = vbuf_u32_load_relaxed(&slot_at(map_of(map), i)->generation);
+        if (generation == SLOTMAP_EXHAUSTED_)
+            EXPLORE(met[i] <= 1); /* dropped, or about to be */
+        else
+            EXPLORE(met[i] == (generation & 1 ? 0 : 1));
+    }
+}
+
 /* With nobody else there: what is removed can be destroyed, all of it, and max_len values fit (S5, S9). */
 static inline void check_all_is_there(void)
 {
     check_figures();
+    check_slots();
     slotmap_collect(map);
+    check_slots();
     for (unsigned i = 0; i < MOST_VALUES; i++)
         EXPLORE(destroyed[i] == removed[i]);
     unsigned number = MOST_VALUES - 1;
@@ -131,12 +201,27 @@ static inline void act_as(uint32_t number)
     vbuf_self_.id = number;
 }
 
-static inline void exit_all(void)
+/* Those up to this number exit. */
+static inline void exit_up_to(uint32_t number)
 {
-    for (uint32_t i = vbuf_thread_numbers_used() - 1; i > 0; i--) {
+    for (uint32_t i = number; i > 0; i--) {
         vbuf_self_.id = i;
         explore_end_thread();
     }
+}
+
+static inline void exit_all(void)
+{
+    exit_up_to(vbuf_thread_numbers_used() - 1);
+}
+
+/* The thread with this number gets unused room from the pool. */
+static inline void give_room(uint32_t number, uint64_t room)
+{
+    act_as(number);
+    struct part *part = map_own_part(map_of(map));
+    vbuf_u64_fetch_add_acq_rel(&part->head.granted, room);
+    vbuf_u64_fetch_add_acq_rel(&map_of(map)->pool, UINT64_C(0) - room);
 }
 
 /* ---- flags between threads ---- */
@@ -146,11 +231,22 @@ static inline void raise_flag(struct vbuf_atomic_u32 *flag)
     vbuf_u32_fetch_add_acq_rel(flag, 1);
 }
 
-/* Waits until it was raised so often. */
+struct flag_wait {
+    const struct vbuf_atomic_u32 *flag;
+    uint32_t count;
+};
+
+static inline bool is_raised(const void *context)
+{
+    const struct flag_wait *wait = context;
+    return wait->flag->raw >= wait->count;
+}
+
+/* Waits until it has been raised so often. */
 static inline void wait_for_flag(const struct vbuf_atomic_u32 *flag, uint32_t count)
 {
     while (vbuf_u32_load_acquire(flag) < count)
-        explore_yield();
+        explore_wait(is_raised, &(struct flag_wait){flag, count});
 }
 
 /* Handles that go from thread to thread without any ordering. */
@@ -162,6 +258,16 @@ static inline void show(struct vbuf_atomic_u64 *shown, slotmap_handle handle)
 static inline slotmap_handle look(const struct vbuf_atomic_u64 *shown)
 {
     return (slotmap_handle){vbuf_u64_load_relaxed(shown)};
+}
+
+/* Threads take their numbers, and wait for each other. */
+static struct vbuf_atomic_u32 lined_up;
+
+static inline void line_up(uint32_t count)
+{
+    vbuf_thread_number();
+    raise_flag(&lined_up);
+    wait_for_flag(&lined_up, count);
 }
 
 /* The slow half that comes with every 64th remove. */

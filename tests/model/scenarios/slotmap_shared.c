@@ -49,7 +49,8 @@ static void set_up_both(void)
 {
     struct slotmap_options options = usual_options();
     options.max_threads = 1;
-    options.max_limbo = 4;
+    options.max_len = 3;
+    options.max_limbo = 5;
     make_map(options);
     act_as(1);
     handles[1] = insert(1);
