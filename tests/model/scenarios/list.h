@@ -35,21 +35,41 @@ SCENARIO(slotmap_lists_refused)
 SCENARIO(slotmap_lists_two_takers)
 SCENARIO(slotmap_lists_sleeper)
 SCENARIO(slotmap_lists_two_collect)
+SCENARIO(slotmap_lists_pinned)
 /* slotmap_chunks.c */
 SCENARIO(slotmap_chunks_back)
 SCENARIO(slotmap_chunks_churn)
+SCENARIO(slotmap_chunks_kept)
 /* slotmap_shared.c */
 SCENARIO(slotmap_shared_churn)
 SCENARIO(slotmap_shared_and_own)
 SCENARIO(slotmap_shared_orphans)
+SCENARIO(slotmap_shared_destroy)
+SCENARIO(slotmap_shared_collected)
+SCENARIO(slotmap_shared_chunk)
 SCENARIO(slotmap_shared_room)
+SCENARIO(slotmap_shared_rooms)
+SCENARIO(slotmap_shared_handover)
 /* slotmap_exit.c */
 SCENARIO(slotmap_exit_inherit)
 SCENARIO(slotmap_exit_destroy)
 SCENARIO(slotmap_exit_two_maps)
+SCENARIO(slotmap_exit_destructor)
 /* slotmap_commit.c */
 SCENARIO(slotmap_commit_refused)
 SCENARIO(slotmap_commit_race)
+SCENARIO(slotmap_commit_hook)
 /* slotmap_iterate.c */
 SCENARIO(slotmap_iterate_churn)
-SCENARIO(slotmap_iterate_figures)
+/* slotmap_figures.c */
+SCENARIO(slotmap_figures_own)
+SCENARIO(slotmap_figures_shared)
+SCENARIO(slotmap_figures_chunks)
+/* slotmap_kept.c */
+SCENARIO(slotmap_kept_sealed)
+SCENARIO(slotmap_kept_orphan)
+/* slotmap_taker.c */
+SCENARIO(slotmap_taker_stopped)
+SCENARIO(slotmap_taker_in_destructor)
+SCENARIO(slotmap_taker_gets_ready)
+SCENARIO(slotmap_taker_old_token)

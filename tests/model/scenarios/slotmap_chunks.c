@@ -99,3 +99,42 @@ const struct explore_scenario slotmap_chunks_churn = {
     .finish = finish,
     NOTHING_FAILS,
 };
+
+/* ---- two pop meanwhile, and what one of them did not use yet is taken over ---- */
+
+static void set_up_kept(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 3;
+    options.max_limbo = 6;
+    make_map(options);
+    map_of(map)->chunk = 2;
+    for (unsigned i = 1; i <= 3; i++)
+        handles[i] = insert(i);
+    for (unsigned i = 1; i <= 3; i++)
+        take_out(i, handles[i]);
+    slotmap_collect(map);
+    share_vacant();
+    exit_all();
+}
+
+static void pop_and_stay(void)
+{
+    unsigned number = 8 * explore_self();
+    handles[number] = insert(number);
+}
+
+static void pop_and_take_over(void)
+{
+    pop_and_stay();
+    slotmap_collect(map);
+}
+
+const struct explore_scenario slotmap_chunks_kept = {
+    .name = "slotmap.chunks-kept",
+    .checks = "S5 S6",
+    .set_up = set_up_kept,
+    .threads = {pop_and_stay, pop_and_stay, pop_and_take_over},
+    .finish = finish,
+    NOTHING_FAILS,
+};

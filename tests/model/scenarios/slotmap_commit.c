@@ -7,6 +7,18 @@
 
 static slotmap_handle handles[MOST_VALUES];
 
+/* ---- a hook that refuses: some commits in a row, or all large ones ---- */
+
+static unsigned commits, refused_from, refused_to;
+static size_t refused_size = SIZE_MAX;
+
+static bool is_allowed(void *context, size_t bytes)
+{
+    (void)context;
+    unsigned number = commits++;
+    return (number < 2 || bytes < refused_size) && (number < refused_from || number >= refused_to);
+}
+
 /* Few slots to a page, so that every insert makes the map grow. */
 static void set_up(void)
 {
@@ -15,6 +27,25 @@ static void set_up(void)
     options.value_size = 128;
     options.max_len = 3;
     make_map(options);
+}
+
+static void set_up_hook(void)
+{
+    struct slotmap_options options = usual_options();
+    options.value_align = 128;
+    options.value_size = 128;
+    options.max_len = 3;
+    options.on_commit = is_allowed;
+    make_map(options);
+    map_of(map)->chunk = 1;
+    commits = 0;
+    unsigned choice = explore_choose(6);
+    if (choice == 0) {
+        refused_size = 257;
+    } else {
+        refused_from = choice - 1;
+        refused_to = refused_from + 4;
+    }
 }
 
 static void insert_some(void)
@@ -28,6 +59,7 @@ static void insert_some(void)
         whole.value = (struct value){number, number};
         enum vbuf_status status = slotmap_insert(map, &whole, &handles[number]);
         EXPLORE(status == VBUF_OK || status == VBUF_NOMEM || status == VBUF_FULL);
+        EXPLORE(status != VBUF_NOMEM || refused_to != 0 || explore_refusals() != 0);
         if (status != VBUF_OK)
             continue;
         inserted[number] = 1;
@@ -40,8 +72,11 @@ static void insert_some(void)
 static void finish(void)
 {
     size_t count = 0;
-    for (unsigned i = 0; i < MOST_VALUES; i++)
+    refused_to = 0;
+    for (unsigned i = 0; i < MOST_VALUES; i++) {
         count += inserted[i];
+        EXPLORE(slotmap_contains(map, handles[i]) == (inserted[i] != 0));
+    }
     EXPLORE(slotmap_len(map) == count);
     struct slotmap_iter iter = slotmap_iter_begin(map);
     slotmap_pin(map);
@@ -71,6 +106,15 @@ const struct explore_scenario slotmap_commit_race = {
     .checks = "S5",
     .set_up = set_up,
     .threads = {insert_some, insert_some},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+const struct explore_scenario slotmap_commit_hook = {
+    .name = "slotmap.commit-hook",
+    .checks = "S5",
+    .set_up = set_up_hook,
+    .threads = {insert_some},
     .finish = finish,
     NOTHING_FAILS,
 };

@@ -139,3 +139,60 @@ const struct explore_scenario slotmap_exit_two_maps = {
     .finish = finish_domain,
     NOTHING_FAILS,
 };
+
+/* ---- destructors that use the map ---- */
+
+static unsigned depth[EXPLORE_MOST_THREADS + 1];
+
+static void destroy_and_remove(void *context, void *memory)
+{
+    uint64_t number = ((struct value *)memory)->number;
+    EXPLORE(depth[explore_self()]++ == 0); /* never one inside the other */
+    destroy_value(context, memory);
+    if (number == 1) {
+        take_out(2, handles[2]);
+        EXPLORE(slotmap_collect(map) == 0);
+        handles[3] = insert(3);
+    }
+    depth[explore_self()]--;
+}
+
+static void set_up_destructor(void)
+{
+    struct slotmap_options options = usual_options();
+    options.destroy = destroy_and_remove;
+    make_map(options);
+    act_as(1);
+    handles[1] = insert(1);
+    handles[2] = insert(2);
+    take_out(1, handles[1]);
+    exit_all();
+}
+
+static void collect_all(void)
+{
+    slotmap_collect(map);
+}
+
+static void insert_and_turn_over(void)
+{
+    vbuf_thread_number();
+    turn_over();
+}
+
+static void finish_destructor(void)
+{
+    slotmap_collect(map);
+    slotmap_collect(map);
+    EXPLORE(destroyed[1] == 1 && destroyed[2] == 1);
+    finish();
+}
+
+const struct explore_scenario slotmap_exit_destructor = {
+    .name = "slotmap.exit-destructor",
+    .checks = "S6",
+    .set_up = set_up_destructor,
+    .threads = {insert_and_turn_over, collect_all},
+    .finish = finish_destructor,
+    NOTHING_FAILS,
+};

@@ -1,5 +1,5 @@
 /*
- * slotmap_iterate.c - iterations, lengths and figures while others insert and remove.
+ * slotmap_iterate.c - iterations while others insert and remove.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -51,46 +51,6 @@ const struct explore_scenario slotmap_iterate_churn = {
     .checks = "S3 S7",
     .set_up = set_up,
     .threads = {iterate, churn},
-    .finish = finish,
-    NOTHING_FAILS,
-};
-
-/* ---- figures that can only be so large, or so small ---- */
-
-/* One value lives throughout, and another waits in limbo throughout; a third comes and goes. */
-static void set_up_figures(void)
-{
-    struct slotmap_options options = usual_options();
-    options.max_len = 4;
-    options.max_limbo = 8;
-    make_map(options);
-    handles[1] = insert(1);
-    handles[2] = insert(2);
-    slotmap_pin(map);
-    slotmap_unpin(map);
-}
-
-static void remove_insert_collect(void)
-{
-    handles[3] = insert(3);
-    take_out(3, handles[3]);
-    slotmap_collect(map);
-    handles[4] = insert(4);
-    take_out(4, handles[4]);
-}
-
-static void look_at_figures(void)
-{
-    size_t limbo = slots_surely_in_limbo(map_of(map));
-    EXPLORE(limbo <= 1);
-    EXPLORE(slotmap_len(map) >= 2);
-}
-
-const struct explore_scenario slotmap_iterate_figures = {
-    .name = "slotmap.iterate-figures",
-    .checks = "S5",
-    .set_up = set_up_figures,
-    .threads = {look_at_figures, remove_insert_collect},
     .finish = finish,
     NOTHING_FAILS,
 };

@@ -109,6 +109,10 @@ static void set_up_sleeper(void)
     take_out(1, handles[1]);
     turn_over(); /* one in a bag, one in the open batch */
     take_out(2, handles[2]);
+    if (explore_choose(2) != 0) { /* a taker was stopped before its fence */
+        uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2;
+        vbuf_u64_store_relaxed(&map_own_part(map_of(map))->head.frozen, token);
+    }
 }
 
 static void remove_and_collect(void)
@@ -139,5 +143,46 @@ const struct explore_scenario slotmap_lists_two_collect = {
     .set_up = set_up_sleeper,
     .threads = {remove_and_collect, collect},
     .finish = finish_collected,
+    NOTHING_FAILS,
+};
+
+/* ---- a pin holds all of limbo: busy when it is full, and never full ---- */
+
+static void set_up_pinned(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 1;
+    options.max_limbo = 2;
+    make_map(options);
+    act_as(1);
+    slotmap_pin(map);
+}
+
+static void fill_limbo(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned number = 8 * explore_self() + i;
+        enum vbuf_status status = try_insert(number, &handles[number]);
+        size_t limbo = slots_in_limbo(map_of(map));
+        if (status == VBUF_OK)
+            take_out(number, handles[number]);
+        else
+            EXPLORE(status == VBUF_BUSY && limbo > map_of(map)->max_limbo);
+    }
+}
+
+static void finish_pinned(void)
+{
+    EXPLORE(slots_in_limbo(map_of(map)) <= map_of(map)->max_limbo + 1);
+    slotmap_unpin(map);
+    finish();
+}
+
+const struct explore_scenario slotmap_lists_pinned = {
+    .name = "slotmap.lists-pinned",
+    .checks = "S5",
+    .set_up = set_up_pinned,
+    .threads = {fill_limbo},
+    .finish = finish_pinned,
     NOTHING_FAILS,
 };

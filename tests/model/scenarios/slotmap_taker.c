@@ -1,0 +1,213 @@
+/*
+ * slotmap_taker.c - takers that were stopped: in the middle of the emptying, or with a token that has grown old.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "slotmap_scenario.h"
+
+static slotmap_handle handles[MOST_VALUES];
+static struct vbuf_atomic_u32 ask, held, done, inside;
+
+static void finish(void)
+{
+    check_all_is_there();
+    destroy_map();
+}
+
+/* ---- an owner whose lists are being emptied throughout: it does without them ---- */
+
+/* What take_part does before it empties: true iff the part is the taker's. */
+static bool take_and_stop(struct part *part)
+{
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2, seen = 0;
+    EXPLORE(vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token));
+    vbuf_fence_heavy();
+    seen = token;
+    if (vbuf_u32_load_acquire(&part->head.busy) != 0)
+        return false;
+    return vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_);
+}
+
+static void hold_lists(void)
+{
+    struct part *part = part_at(map_of(map), 1);
+    wait_for_flag(&ask, 1);
+    bool mine = take_and_stop(part);
+    raise_flag(&held);
+    wait_for_flag(&done, 1);
+    if (mine)
+        vbuf_u64_store_release(&part->head.frozen, 0);
+}
+
+static void set_up(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 3;
+    options.max_limbo = 6;
+    make_map(options);
+    act_as(1);
+    handles[1] = insert(1);
+    handles[2] = insert(2);
+    take_out(1, handles[1]);
+    act_as(2);
+    handles[3] = insert(3);
+    exit_up_to(1);
+}
+
+static void do_without(void)
+{
+    vbuf_thread_number(); /* 1 */
+    raise_flag(&ask);
+    wait_for_flag(&held, 1);
+    take_out(2, handles[2]);
+    handles[8] = insert(8);
+    turn_over();
+    take_out(8, handles[8]);
+    slotmap_collect(map);
+    raise_flag(&done);
+}
+
+const struct explore_scenario slotmap_taker_stopped = {
+    .name = "slotmap.taker-stopped",
+    .checks = "S5 S6",
+    .set_up = set_up,
+    .threads = {do_without, hold_lists},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+/* ---- the same, from within a destructor on ---- */
+
+static void destroy_slowly(void *context, void *memory)
+{
+    destroy_value(context, memory);
+    if (explore_self() == 1) {
+        raise_flag(&ask);
+        wait_for_flag(&held, 1);
+    }
+}
+
+static void set_up_destructor(void)
+{
+    set_up();
+    map_of(map)->destroy = destroy_slowly;
+}
+
+static void collect_own(void)
+{
+    vbuf_thread_number(); /* 1 */
+    slotmap_collect(map);
+    raise_flag(&ask);
+    handles[8] = insert(8);
+    raise_flag(&done);
+}
+
+const struct explore_scenario slotmap_taker_in_destructor = {
+    .name = "slotmap.taker-in-destructor",
+    .checks = "S5 S6",
+    .set_up = set_up_destructor,
+    .threads = {collect_own, hold_lists},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+/* ---- a taker that has got ready slots of another finds its own lists being emptied ---- */
+
+/* Number 3 sleeps with what becomes ready. */
+static void set_up_ready(void)
+{
+    set_up();
+    act_as(3);
+    take_out(3, handles[3]);
+}
+
+static void collect_without(void)
+{
+    vbuf_thread_number(); /* 1 */
+    raise_flag(&ask);
+    wait_for_flag(&held, 1);
+    size_t budget = SIZE_MAX;
+    for (int i = 0; i < 3; i++) {
+        slots_collect(map_of(map), &budget);
+        ebr_advance(map->domain_, true);
+    }
+    raise_flag(&done);
+}
+
+const struct explore_scenario slotmap_taker_gets_ready = {
+    .name = "slotmap.taker-gets-ready",
+    .checks = "S6",
+    .set_up = set_up_ready,
+    .threads = {collect_without, hold_lists},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+/* ---- a taker stopped behind its fence, with a token; the owner is at its lists; another taker freezes ---- */
+
+static void set_up_old(void)
+{
+    make_map(usual_options());
+    act_as(1);
+    handles[1] = insert(1);
+    handles[2] = insert(2);
+    take_out(1, handles[1]);
+    exit_up_to(1);
+}
+
+static void collect_late(void)
+{
+    wait_for_flag(&ask, 1);
+    slotmap_collect(map);
+    raise_flag(&done);
+}
+
+static bool has_fenced(const void *context)
+{
+    (void)context;
+    return explore_heavy_fences() > 0;
+}
+
+static void be_at_lists(void)
+{
+    vbuf_thread_number(); /* 1 */
+    struct part *part = map_own_part(map_of(map));
+    raise_flag(&ask);
+    explore_wait(has_fenced, NULL);
+    if (part_enter(map_of(map), part))
+        part_leave(part);
+    bool entered = part_enter(map_of(map), part);
+    if (entered)
+        part->keep++;
+    raise_flag(&inside);
+    wait_for_flag(&held, 1);
+    wait_for_flag(&done, 1);
+    if (!entered)
+        return;
+    part->keep++;
+    part_leave(part);
+}
+
+static void freeze_and_stop(void)
+{
+    wait_for_flag(&inside, 1);
+    struct part *part = part_at(map_of(map), 1);
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2, seen = 0;
+    vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token);
+    raise_flag(&held);
+}
+
+static void finish_old(void)
+{
+    vbuf_u64_store_relaxed(&part_at(map_of(map), 1)->head.frozen, 0);
+    finish();
+}
+
+const struct explore_scenario slotmap_taker_old_token = {
+    .name = "slotmap.taker-old-token",
+    .checks = "S6",
+    .set_up = set_up_old,
+    .threads = {be_at_lists, collect_late, freeze_and_stop},
+    .finish = finish_old,
+    NOTHING_FAILS,
+};
