@@ -27,6 +27,7 @@ static void set_up(void)
     options.value_size = 128;
     options.max_len = 3;
     make_map(options);
+    map_of(map)->chunk = 1;
 }
 
 static void set_up_hook(void)

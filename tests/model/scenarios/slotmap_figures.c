@@ -54,7 +54,8 @@ static void come_and_go(void)
 {
     handles[8] = insert(8);
     take_out(8, handles[8]);
-    slotmap_collect(map);
+    for (int i = 0; i < 3; i++) /* reclaims without a heavy fence: nobody else is there */
+        turn_over();
     handles[9] = insert(9);
     take_out(9, handles[9]);
 }

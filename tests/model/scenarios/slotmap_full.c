@@ -86,6 +86,10 @@ static void set_up_leapfrog(void)
     give_room(1, 1);
     handles[0] = insert(1);
     give_room(2, 1);
+    if (explore_choose(2) != 0) { /* a free slot, so the inlined call does */
+        slotmap_handle handle = insert(2);
+        EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
+    }
     act_as(3);
     exit_all();
     get_under_way(); /* the one that leaves */
@@ -154,7 +158,7 @@ const struct explore_scenario slotmap_full_no_slot = {
     .set_up = set_up_no_slot,
     .threads = {fail_to_come, fail_to_come, fail_to_come},
     .finish = finish_no_slot,
-    NOTHING_FAILS,
+    .bounds = {.failures = EXPLORE_NONE, .stale = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };
 
 /* ---- room that moves to the pool, and is met nowhere ---- */
@@ -169,12 +173,14 @@ static void set_up_surplus(void)
 
 static void give_surplus(void)
 {
-    vbuf_thread_number();
+    line_up(2);
     turn_over();
+    insert_any();
 }
 
 static void come_alone(void)
 {
+    line_up(2);
     EXPLORE(insert_any() == VBUF_OK);
 }
 
@@ -185,6 +191,33 @@ const struct explore_scenario slotmap_full_surplus = {
     .threads = {give_surplus, come_alone},
     .finish = finish,
     NOTHING_FAILS,
+};
+
+/* ---- one leaves; then one comes, into the shared part; then one looks, and knows of neither ---- */
+
+static void set_up_shared(void)
+{
+    struct slotmap_options options = lean_options(2);
+    options.max_threads = 2;
+    make_map(options);
+    give_room(1, 1);
+    handles[0] = insert(1);
+    give_room(3, 1); /* to the shared part */
+    act_as(2);
+    exit_all();
+    get_under_way(); /* the one that leaves */
+}
+
+const struct explore_scenario slotmap_full_shared = {
+    .name = "slotmap.full-shared",
+    .checks = "S5",
+    .set_up = set_up_shared,
+    .threads = {leave, come, come},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE,
+               .stale = 3,
+               .reorders = EXPLORE_NONE,
+               .preemptions = EXPLORE_NONE},
 };
 
 /* ---- threads that come and go ---- */

@@ -28,7 +28,10 @@ static void collect(void)
 /* Number 1 has one value removed, one live, and free slots; and has exited, so the first thread is it. */
 static void set_up_owner(void)
 {
-    make_map(usual_options());
+    struct slotmap_options options = usual_options();
+    options.max_len = 3;
+    options.max_limbo = 3;
+    make_map(options);
     act_as(1);
     handles[1] = insert(1);
     handles[2] = insert(2);
@@ -109,6 +112,9 @@ static void set_up_sleeper(void)
     take_out(1, handles[1]);
     turn_over(); /* one in a bag, one in the open batch */
     take_out(2, handles[2]);
+    insert(4);
+    insert(5);
+    EXPLORE(try_insert(6, NULL) == VBUF_FULL); /* its last call failed */
     if (explore_choose(2) != 0) { /* a taker was stopped before its fence */
         uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2;
         vbuf_u64_store_relaxed(&map_own_part(map_of(map))->head.frozen, token);
@@ -156,18 +162,21 @@ static void set_up_pinned(void)
     make_map(options);
     act_as(1);
     slotmap_pin(map);
+    if (explore_choose(2) != 0)
+        map_of(map)->slots = 3; /* as if all others were in somebody's hands */
 }
 
 static void fill_limbo(void)
 {
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 6; i++) {
         unsigned number = 8 * explore_self() + i;
         enum vbuf_status status = try_insert(number, &handles[number]);
         size_t limbo = slots_in_limbo(map_of(map));
         if (status == VBUF_OK)
             take_out(number, handles[number]);
         else
-            EXPLORE(status == VBUF_BUSY && limbo > map_of(map)->max_limbo);
+            EXPLORE(status == VBUF_BUSY &&
+                    (limbo > map_of(map)->max_limbo || map_of(map)->slots == 3));
     }
 }
 
@@ -175,6 +184,7 @@ static void finish_pinned(void)
 {
     EXPLORE(slots_in_limbo(map_of(map)) <= map_of(map)->max_limbo + 1);
     slotmap_unpin(map);
+    map_of(map)->slots = 12;
     finish();
 }
 
@@ -184,5 +194,37 @@ const struct explore_scenario slotmap_lists_pinned = {
     .set_up = set_up_pinned,
     .threads = {fill_limbo},
     .finish = finish_pinned,
+    NOTHING_FAILS,
+};
+
+/* ---- nobody is pinned: never busy, however little limbo may hold, and whoever else has filled it ---- */
+
+static void set_up_not_pinned(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 1;
+    options.max_limbo = 1;
+    make_map(options);
+    for (unsigned i = 1; i <= 2; i++) {
+        act_as(i);
+        handles[i] = insert(i);
+        take_out(i, handles[i]);
+    }
+}
+
+static void come_and_go(void)
+{
+    for (unsigned i = 8; i < 12; i++) {
+        handles[i] = insert(i);
+        take_out(i, handles[i]);
+    }
+}
+
+const struct explore_scenario slotmap_lists_not_pinned = {
+    .name = "slotmap.lists-not-pinned",
+    .checks = "S5",
+    .set_up = set_up_not_pinned,
+    .threads = {come_and_go},
+    .finish = finish,
     NOTHING_FAILS,
 };

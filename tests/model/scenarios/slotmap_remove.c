@@ -113,3 +113,52 @@ const struct explore_scenario slotmap_remove_last_life = {
     .finish = finish_old,
     NOTHING_FAILS,
 };
+
+/* ---- one thread, all orders of a few calls ---- */
+
+static void set_up_any_order(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_threads = 1;
+    options.max_limbo = 8;
+    options.first_generation = SLOTMAP_LAST_GENERATION - 3; /* two lives */
+    make_map(options);
+}
+
+static void call_in_any_order(void)
+{
+    unsigned born = 0, gone = 0;
+    for (unsigned step = 0; step < 10; step++) {
+        unsigned call = explore_choose(3);
+        if (call == 0 && born - gone < 2) {
+            handles[born] = insert(born);
+            EXPLORE(handles[born].bits >> 32 != 0);
+            born++;
+        } else if (call == 1 && gone < born) {
+            take_out(gone, handles[gone]);
+            gone++;
+        } else if (call == 2) {
+            slotmap_collect(map);
+        } else {
+            return; /* such a run is found elsewhere */
+        }
+        for (unsigned i = 0; i < gone; i++)
+            EXPLORE(!slotmap_contains(map, handles[i]));
+    }
+}
+
+static void finish_any_order(void)
+{
+    check_figures();
+    check_slots();
+    destroy_map();
+}
+
+const struct explore_scenario slotmap_remove_any_order = {
+    .name = "slotmap.remove-any-order",
+    .checks = "S1 S6",
+    .set_up = set_up_any_order,
+    .threads = {call_in_any_order},
+    .finish = finish_any_order,
+    NOTHING_FAILS,
+};

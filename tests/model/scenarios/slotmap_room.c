@@ -94,6 +94,71 @@ const struct explore_scenario slotmap_room_owner_full_fence = {
     NOTHING_FAILS,
 };
 
+/* ---- one room, its owner, one taker ---- */
+
+static void set_up_pair(void)
+{
+    make_map(lean_options(1));
+    map_of(map)->chunk = 2;
+    act_as(1);
+    slotmap_handle handle;
+    EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &handle) == VBUF_OK);
+    EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
+    act_as(2);
+    map_own_part(map_of(map));
+    exit_all();
+}
+
+static void stay_lined_up(void)
+{
+    line_up(2);
+    stay_once();
+}
+
+const struct explore_scenario slotmap_room_pair = {
+    .name = "slotmap.room-pair",
+    .checks = "S5",
+    .set_up = set_up_pair,
+    .threads = {stay_lined_up, stay_lined_up},
+    .finish = finish_full,
+    NOTHING_FAILS,
+};
+
+/* ---- the same; the owner's value is gone again before the taker looks ---- */
+
+static void come_and_go(void)
+{
+    line_up(2);
+    slotmap_handle handle;
+    if (slotmap_insert(map, &(struct value){1, 1}, &handle) != VBUF_OK)
+        return;
+    show(&shown, handle);
+    EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
+}
+
+static void stay_and_look(void)
+{
+    line_up(2);
+    if (stay() == VBUF_OK)
+        EXPLORE(!slotmap_contains(map, look(&shown)));
+}
+
+static void finish_any(void)
+{
+    if (all_stayed() == 0)
+        stay_once();
+    finish_full();
+}
+
+const struct explore_scenario slotmap_room_gone_again = {
+    .name = "slotmap.room-gone-again",
+    .checks = "S5",
+    .set_up = set_up_pair,
+    .threads = {come_and_go, stay_and_look},
+    .finish = finish_any,
+    .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE, .together = 4},
+};
+
 /* ---- two take back from the same, and from each other ---- */
 
 static void set_up_three(void)
@@ -127,11 +192,18 @@ static void set_up_batch(void)
     exit_up_to(2);
 }
 
+/* One of the two rooms is its own, whatever the other does. */
+static void stay_for_sure(void)
+{
+    EXPLORE(stay() == VBUF_OK);
+    stay_once();
+}
+
 const struct explore_scenario slotmap_room_batch = {
     .name = "slotmap.room-batch",
     .checks = "S5",
     .set_up = set_up_batch,
-    .threads = {stay_once, stay_twice},
+    .threads = {stay_once, stay_for_sure},
     .finish = finish_full,
     NOTHING_FAILS,
 };
@@ -175,6 +247,44 @@ const struct explore_scenario slotmap_room_handover = {
     .threads = {leave, come},
     .finish = finish_handover,
     NOTHING_FAILS,
+};
+
+/* ---- who removes has no part yet, as far as it knows: another makes it at the same time ---- */
+
+static void set_up_first_call(void)
+{
+    make_map(lean_options(1));
+    act_as(1);
+    EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &first) == VBUF_OK);
+    act_as(3);
+    exit_all();
+}
+
+static void come_lined_up(void)
+{
+    line_up(3);
+    come();
+}
+
+static void leave_lined_up(void)
+{
+    line_up(3);
+    leave();
+}
+
+static void make_part(void)
+{
+    line_up(3);
+    map_own_part(map_of(map));
+}
+
+const struct explore_scenario slotmap_room_first_call = {
+    .name = "slotmap.room-first-call",
+    .checks = "S5",
+    .set_up = set_up_first_call,
+    .threads = {come_lined_up, leave_lined_up, make_part},
+    .finish = finish_handover,
+    .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };
 
 /* ---- the same, by the pool: more than a thread should keep ---- */

@@ -31,15 +31,17 @@ static bool take_and_stop(struct part *part)
 static void hold_lists(void)
 {
     struct part *part = part_at(map_of(map), 1);
-    wait_for_flag(&ask, 1);
+    wait_blindly(&ask);
     bool mine = take_and_stop(part);
-    raise_flag(&held);
-    wait_for_flag(&done, 1);
-    if (mine)
-        vbuf_u64_store_release(&part->head.frozen, 0);
+    raise_blindly(&held);
+    wait_blindly(&done);
+    if (!mine)
+        return;
+    touch_lists(part);
+    vbuf_u64_store_release(&part->head.frozen, 0);
 }
 
-static void set_up(void)
+static void set_up_three(void)
 {
     struct slotmap_options options = usual_options();
     options.max_len = 3;
@@ -51,20 +53,25 @@ static void set_up(void)
     take_out(1, handles[1]);
     act_as(2);
     handles[3] = insert(3);
+}
+
+static void set_up(void)
+{
+    set_up_three();
     exit_up_to(1);
 }
 
 static void do_without(void)
 {
-    vbuf_thread_number(); /* 1 */
-    raise_flag(&ask);
-    wait_for_flag(&held, 1);
+    EXPLORE(vbuf_thread_number() == 1);
+    raise_blindly(&ask);
+    wait_blindly(&held);
     take_out(2, handles[2]);
     handles[8] = insert(8);
     turn_over();
     take_out(8, handles[8]);
     slotmap_collect(map);
-    raise_flag(&done);
+    raise_blindly(&done);
 }
 
 const struct explore_scenario slotmap_taker_stopped = {
@@ -82,8 +89,8 @@ static void destroy_slowly(void *context, void *memory)
 {
     destroy_value(context, memory);
     if (explore_self() == 1) {
-        raise_flag(&ask);
-        wait_for_flag(&held, 1);
+        raise_blindly(&ask);
+        wait_blindly(&held);
     }
 }
 
@@ -95,11 +102,11 @@ static void set_up_destructor(void)
 
 static void collect_own(void)
 {
-    vbuf_thread_number(); /* 1 */
+    EXPLORE(vbuf_thread_number() == 1);
     slotmap_collect(map);
-    raise_flag(&ask);
+    raise_blindly(&ask);
     handles[8] = insert(8);
-    raise_flag(&done);
+    raise_blindly(&done);
 }
 
 const struct explore_scenario slotmap_taker_in_destructor = {
@@ -116,22 +123,23 @@ const struct explore_scenario slotmap_taker_in_destructor = {
 /* Number 3 sleeps with what becomes ready. */
 static void set_up_ready(void)
 {
-    set_up();
+    set_up_three();
     act_as(3);
     take_out(3, handles[3]);
+    exit_up_to(1);
 }
 
 static void collect_without(void)
 {
-    vbuf_thread_number(); /* 1 */
-    raise_flag(&ask);
-    wait_for_flag(&held, 1);
+    EXPLORE(vbuf_thread_number() == 1);
+    raise_blindly(&ask);
+    wait_blindly(&held);
     size_t budget = SIZE_MAX;
     for (int i = 0; i < 3; i++) {
         slots_collect(map_of(map), &budget);
         ebr_advance(map->domain_, true);
     }
-    raise_flag(&done);
+    raise_blindly(&done);
 }
 
 const struct explore_scenario slotmap_taker_gets_ready = {
@@ -170,7 +178,7 @@ static bool has_fenced(const void *context)
 
 static void be_at_lists(void)
 {
-    vbuf_thread_number(); /* 1 */
+    EXPLORE(vbuf_thread_number() == 1);
     struct part *part = map_own_part(map_of(map));
     raise_flag(&ask);
     explore_wait(has_fenced, NULL);
@@ -178,13 +186,13 @@ static void be_at_lists(void)
         part_leave(part);
     bool entered = part_enter(map_of(map), part);
     if (entered)
-        part->keep++;
+        touch_lists(part);
     raise_flag(&inside);
     wait_for_flag(&held, 1);
     wait_for_flag(&done, 1);
     if (!entered)
         return;
-    part->keep++;
+    touch_lists(part);
     part_leave(part);
 }
 
