@@ -5,9 +5,9 @@
  * with the compiler's -fsanitize=thread and these are the functions it calls; its run-time library is not
  * linked. Followed are reserved memory, allocated objects and static variables; not stacks.
  *
- * Races are found by clocks, as in C. Flanagan, S. Freund, "FastTrack" (2009), on cells of 8 bytes with a mask
+ * Races are found by clocks, as in C. Flanagan, S. Freund, "FastTrack" (2009), on cells of 4 bytes with a mask
  * of the bytes concerned: the last write, and each thread's last read. (Of two writes to different bytes
- * of a cell only the later is remembered.) An atomic access counts as a read: it races with a plain write.
+ * of a cell only the later is remembered: fields of one or two bytes may hide each other.) An atomic access counts as a read: it races with a plain write.
  *
  *      256 GiB of address space:   | reservations ... ->            | objects of explore_alloc ... -> |
  *
@@ -29,7 +29,8 @@
 #define SPACE_SIZE ((size_t)256 << 30)
 #define OBJECTS (SPACE + ((size_t)240 << 30))
 #define OBJECT_GAP 64
-#define CELLS 65536u
+#define CELL 4u
+#define CELLS 131072u
 #define MOST_RANGES 512
 #define MOST_OBJECTS 512
 
@@ -249,14 +250,15 @@ static void note_read(struct cell *cell, uint8_t bytes)
     cell->read_ticks[self] = tick;
 }
 
-/* The bytes of the 8 from `address` on that are in the range. */
+/* The bytes of the cell at `address` that are in the range. */
 static uint8_t mask_of(uintptr_t address, uintptr_t begin, uintptr_t end)
 {
-    unsigned mask = 0xff;
+    const unsigned all = (1u << CELL) - 1;
+    unsigned mask = all;
     if (begin > address)
-        mask &= 0xffu << (begin - address);
-    if (end < address + 8)
-        mask &= 0xffu >> (address + 8 - end);
+        mask &= all << (begin - address);
+    if (end < address + CELL)
+        mask &= all >> (address + CELL - end);
     return (uint8_t)mask;
 }
 
@@ -265,7 +267,7 @@ static void tell(const void *address, size_t size, bool write, void *caller)
 {
     if (!engine->tracing || !engine->running || !is_space(address))
         return;
-    if (write || cell_at((uintptr_t)address & ~(uintptr_t)7)->write_thread != 0)
+    if (write || cell_at((uintptr_t)address & ~(uintptr_t)(CELL - 1))->write_thread != 0)
         trace(caller, "plain %s %p, %zu bytes", write ? "write" : "read", address, size);
 }
 
@@ -276,7 +278,7 @@ void plain_access(const void *address, size_t size, bool write, void *caller)
     tell(address, size, write, caller);
     check_there(address, size);
     uintptr_t begin = (uintptr_t)address, end = begin + size;
-    for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8) {
+    for (uintptr_t at = begin & ~(uintptr_t)(CELL - 1); at < end; at += CELL) {
         struct cell *cell = cell_at(at);
         uint8_t bytes = mask_of(at, begin, end);
         check_write(cell, bytes, address, write);
@@ -299,11 +301,13 @@ void plain_check_atomic(const void *address, size_t size)
     if (!is_followed(address))
         return;
     check_there(address, size);
-    uintptr_t begin = (uintptr_t)address, at = begin & ~(uintptr_t)7;
-    struct cell *cell = cell_at(at);
-    uint8_t bytes = mask_of(at, begin, begin + size);
-    check_write(cell, bytes, address, false);
-    note_read(cell, bytes);
+    uintptr_t begin = (uintptr_t)address, end = begin + size;
+    for (uintptr_t at = begin & ~(uintptr_t)(CELL - 1); at < end; at += CELL) {
+        struct cell *cell = cell_at(at);
+        uint8_t bytes = mask_of(at, begin, end);
+        check_write(cell, bytes, address, false);
+        note_read(cell, bytes);
+    }
 }
 
 /* ---- for scenarios ---- */
@@ -323,7 +327,7 @@ void explore_poison(const void *memory, size_t size)
     uintptr_t begin = (uintptr_t)memory, end = begin + size;
     plain_access(memory, size, true,
                  __builtin_return_address(0)); /* whoever reads it still, races */
-    for (uintptr_t at = begin & ~(uintptr_t)7; at < end; at += 8)
+    for (uintptr_t at = begin & ~(uintptr_t)(CELL - 1); at < end; at += CELL)
         cell_at(at)->poisoned |= mask_of(at, begin, end);
 }
 
@@ -345,7 +349,7 @@ void explore_free(void *memory)
             continue;
         plain_access(memory, (size_t)(object.end - object.begin), true,
                      __builtin_return_address(0));
-        for (char *at = object.begin; at < object.end; at += 8)
+        for (char *at = object.begin; at < object.end; at += CELL)
             cell_at((uintptr_t)at)->freed = true;
         plain->objects[i] = plain->objects[--plain->object_count];
         return;
