@@ -15,7 +15,7 @@ SCENARIO(slotmap_get_any_bits)
 /* slotmap_remove.c */
 SCENARIO(slotmap_remove_race)
 SCENARIO(slotmap_remove_last_life)
-SCENARIO(slotmap_remove_any_order)
+SCENARIO(slotmap_remove_mixed)
 /* slotmap_room.c */
 SCENARIO(slotmap_room_owner)
 SCENARIO(slotmap_room_owner_full_fence)
@@ -81,3 +81,4 @@ SCENARIO(slotmap_taker_stopped)
 SCENARIO(slotmap_taker_in_destructor)
 SCENARIO(slotmap_taker_gets_ready)
 SCENARIO(slotmap_taker_old_token)
+SCENARIO(slotmap_taker_late)

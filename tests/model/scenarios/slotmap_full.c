@@ -215,9 +215,10 @@ const struct explore_scenario slotmap_full_shared = {
     .threads = {leave, come, come},
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE,
+               .preemptions = 1,
                .stale = 3,
                .reorders = EXPLORE_NONE,
-               .preemptions = EXPLORE_NONE},
+               .together = 4},
 };
 
 /* ---- threads that come and go ---- */

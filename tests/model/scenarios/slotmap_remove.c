@@ -114,9 +114,9 @@ const struct explore_scenario slotmap_remove_last_life = {
     NOTHING_FAILS,
 };
 
-/* ---- one thread, all orders of a few calls ---- */
+/* ---- a free list on which a slot that is out of service follows one that is not ---- */
 
-static void set_up_any_order(void)
+static void set_up_mixed(void)
 {
     struct slotmap_options options = usual_options();
     options.max_threads = 1;
@@ -125,40 +125,37 @@ static void set_up_any_order(void)
     make_map(options);
 }
 
-static void call_in_any_order(void)
+static void use_up_one(void)
 {
-    unsigned born = 0, gone = 0;
-    for (unsigned step = 0; step < 10; step++) {
-        unsigned call = explore_choose(3);
-        if (call == 0 && born - gone < 2) {
-            handles[born] = insert(born);
-            EXPLORE(handles[born].bits >> 32 != 0);
-            born++;
-        } else if (call == 1 && gone < born) {
-            take_out(gone, handles[gone]);
-            gone++;
-        } else if (call == 2) {
-            slotmap_collect(map);
-        } else {
-            return; /* such a run is found elsewhere */
-        }
-        for (unsigned i = 0; i < gone; i++)
-            EXPLORE(!slotmap_contains(map, handles[i]));
+    unsigned order = explore_choose(2);
+    take_out(1, handles[1] = insert(1)); /* the first slot's first life */
+    slotmap_collect(map);
+    handles[2] = insert(2); /* the second's first */
+    handles[3] = insert(3); /* the first's last */
+    take_out(2 + order, handles[2 + order]);
+    take_out(3 - order, handles[3 - order]);
+    slotmap_collect(map);
+    for (unsigned i = 4; i <= 5; i++) {
+        handles[i] = insert(i);
+        uint64_t generation = handles[i].bits >> 32;
+        EXPLORE(generation <= SLOTMAP_LAST_GENERATION && slotmap_contains(map, handles[i]));
     }
+    for (unsigned i = 1; i <= 3; i++)
+        EXPLORE(!slotmap_contains(map, handles[i]));
 }
 
-static void finish_any_order(void)
+static void finish_mixed(void)
 {
     check_figures();
     check_slots();
     destroy_map();
 }
 
-const struct explore_scenario slotmap_remove_any_order = {
-    .name = "slotmap.remove-any-order",
+const struct explore_scenario slotmap_remove_mixed = {
+    .name = "slotmap.remove-mixed",
     .checks = "S1 S6",
-    .set_up = set_up_any_order,
-    .threads = {call_in_any_order},
-    .finish = finish_any_order,
+    .set_up = set_up_mixed,
+    .threads = {use_up_one},
+    .finish = finish_mixed,
     NOTHING_FAILS,
 };

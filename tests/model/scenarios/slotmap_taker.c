@@ -19,8 +19,10 @@ static void finish(void)
 /* What take_part does before it empties: true iff the part is the taker's. */
 static bool take_and_stop(struct part *part)
 {
-    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2, seen = 0;
-    EXPLORE(vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token));
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2;
+    uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
+    if ((seen & SLOTMAP_TAKING_) || !vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token))
+        return false;
     vbuf_fence_heavy();
     seen = token;
     if (vbuf_u32_load_acquire(&part->head.busy) != 0)
@@ -217,5 +219,43 @@ const struct explore_scenario slotmap_taker_old_token = {
     .set_up = set_up_old,
     .threads = {be_at_lists, collect_late, freeze_and_stop},
     .finish = finish_old,
+    NOTHING_FAILS,
+};
+
+/* ---- a taker that found the owner busy takes its token back late: another is emptying the part by then ---- */
+
+static struct vbuf_atomic_u32 collected;
+
+static void collect_busy(void)
+{
+    wait_for_flag(&inside, 1);
+    slotmap_collect(map);
+    raise_blindly(&collected);
+}
+
+static void be_busy(void)
+{
+    EXPLORE(vbuf_thread_number() == 1);
+    struct part *part = map_own_part(map_of(map));
+    EXPLORE(part_enter(map_of(map), part));
+    raise_flag(&inside);
+    explore_wait(has_fenced, NULL);
+    part_leave(part);
+    raise_blindly(&ask);
+    wait_blindly(&held);
+    wait_blindly(&collected);
+    if (part_enter(map_of(map), part)) {
+        touch_lists(part);
+        part_leave(part);
+    }
+    raise_blindly(&done);
+}
+
+const struct explore_scenario slotmap_taker_late = {
+    .name = "slotmap.taker-late",
+    .checks = "S6",
+    .set_up = set_up,
+    .threads = {be_busy, collect_busy, hold_lists},
+    .finish = finish,
     NOTHING_FAILS,
 };
