@@ -19,6 +19,7 @@ SCENARIO(slotmap_remove_mixed)
 /* slotmap_room.c */
 SCENARIO(slotmap_room_owner)
 SCENARIO(slotmap_room_owner_full_fence)
+SCENARIO(slotmap_room_enough)
 SCENARIO(slotmap_room_pair)
 SCENARIO(slotmap_room_gone_again)
 SCENARIO(slotmap_room_three)
@@ -29,6 +30,7 @@ SCENARIO(slotmap_room_by_pool)
 SCENARIO(slotmap_room_refused)
 /* slotmap_full.c */
 SCENARIO(slotmap_full_leapfrog)
+SCENARIO(slotmap_full_inlined)
 SCENARIO(slotmap_full_no_slot)
 SCENARIO(slotmap_full_surplus)
 SCENARIO(slotmap_full_shared)
@@ -67,6 +69,7 @@ SCENARIO(slotmap_exit_destructor)
 SCENARIO(slotmap_commit_refused)
 SCENARIO(slotmap_commit_race)
 SCENARIO(slotmap_commit_hook)
+SCENARIO(slotmap_commit_late)
 /* slotmap_iterate.c */
 SCENARIO(slotmap_iterate_churn)
 /* slotmap_figures.c */

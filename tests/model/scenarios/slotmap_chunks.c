@@ -112,6 +112,7 @@ static void set_up_kept(void)
 
 static void pop_and_stay(void)
 {
+    line_up(3);
     unsigned number = 8 * explore_self();
     handles[number] = insert(number);
 }

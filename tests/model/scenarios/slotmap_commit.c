@@ -119,3 +119,65 @@ const struct explore_scenario slotmap_commit_hook = {
     .finish = finish,
     NOTHING_FAILS,
 };
+
+/* ---- growth that comes late, and then is refused: what others have grown stays in sight ---- */
+
+static unsigned commits_of_first;
+
+static bool is_allowed_once(void *context, size_t bytes)
+{
+    (void)context, (void)bytes;
+    return vbuf_self_.id != 1 || commits_of_first++ == 0;
+}
+
+static void set_up_late(void)
+{
+    struct slotmap_options options = usual_options();
+    options.value_align = 128;
+    options.value_size = 128;
+    options.max_len = 3;
+    options.on_commit = is_allowed_once;
+    make_map(options);
+    map_of(map)->chunk = 1;
+    give_room(1, 1);
+    give_room(2, 2);
+    exit_all();
+    commits_of_first = 0;
+}
+
+static void insert_large(unsigned number)
+{
+    uint64_t value[16] = {number, number};
+    enum vbuf_status status = slotmap_insert(map, value, &handles[number]);
+    EXPLORE(status == VBUF_OK || (status == VBUF_NOMEM && vbuf_self_.id == 1));
+    inserted[number] = status == VBUF_OK;
+}
+
+static void grow_late(void)
+{
+    line_up(2);
+    insert_large(1);
+}
+
+static void grow_twice(void)
+{
+    line_up(2);
+    insert_large(2);
+    insert_large(3);
+}
+
+static void finish_late(void)
+{
+    commits_of_first = 0;
+    map_of(map)->memory.on_commit = NULL;
+    finish();
+}
+
+const struct explore_scenario slotmap_commit_late = {
+    .name = "slotmap.commit-late",
+    .checks = "S5",
+    .set_up = set_up_late,
+    .threads = {grow_late, grow_twice},
+    .finish = finish_late,
+    NOTHING_FAILS,
+};

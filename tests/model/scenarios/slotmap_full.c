@@ -53,10 +53,23 @@ static void come(void)
         check_refusal(status, before);
 }
 
+static struct vbuf_atomic_u32 refused, gone;
+
+static bool two_are_under_way(const void *context)
+{
+    (void)context;
+    return (uint32_t)crowd.raw >= 2;
+}
+
+/* Number 1 is refused memory, once another has begun to look. */
 static bool refuses(void *context, size_t bytes)
 {
     (void)context, (void)bytes;
-    return !(refuse && vbuf_self_.id == 1);
+    if (!refuse || vbuf_self_.id != 1)
+        return true;
+    raise_flag(&refused);
+    explore_wait(two_are_under_way, NULL);
+    return false;
 }
 
 static struct slotmap_options lean_options(size_t max_len)
@@ -80,19 +93,29 @@ static void finish(void)
 
 /* ---- behind the back of who looks, one leaves, and then another comes: there was room throughout ---- */
 
-static void set_up_leapfrog(void)
+static void make_leapfrog(bool inlined)
 {
     make_map(lean_options(2));
     give_room(1, 1);
     handles[0] = insert(1);
     give_room(2, 1);
-    if (explore_choose(2) != 0) { /* a free slot, so the inlined call does */
+    if (inlined) { /* a free slot, so the inlined call does */
         slotmap_handle handle = insert(2);
         EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
     }
     act_as(3);
     exit_all();
     get_under_way(); /* the one that leaves */
+}
+
+static void set_up_leapfrog(void)
+{
+    make_leapfrog(false);
+}
+
+static void set_up_inlined(void)
+{
+    make_leapfrog(true);
 }
 
 static void leave(void)
@@ -108,7 +131,16 @@ const struct explore_scenario slotmap_full_leapfrog = {
     .set_up = set_up_leapfrog,
     .threads = {leave, come, come},
     .finish = finish,
-    NOTHING_FAILS,
+    .bounds = {.failures = EXPLORE_NONE, .preemptions = 1, .stale = 1, .reorders = EXPLORE_NONE},
+};
+
+const struct explore_scenario slotmap_full_inlined = {
+    .name = "slotmap.full-inlined",
+    .checks = "S5",
+    .set_up = set_up_inlined,
+    .threads = {leave, come, come},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .preemptions = 1, .stale = 1, .reorders = EXPLORE_NONE},
 };
 
 /* ---- the same, where the one that leaves was refused memory: it never came ---- */
@@ -135,12 +167,17 @@ static enum vbuf_status insert_large(void)
 static void fail_to_come(void)
 {
     line_up(3);
+    if (vbuf_self_.id == 2)
+        wait_for_flag(&gone, 1);
+    if (vbuf_self_.id == 3)
+        wait_for_flag(&refused, 1);
     uint64_t before = get_under_way();
     enum vbuf_status status = insert_large();
     if (status == VBUF_FULL)
         check_refusal(status, before);
     if (status != VBUF_OK)
         arrive();
+    raise_flag(&gone);
 }
 
 static void finish_no_slot(void)

@@ -189,9 +189,9 @@ static void be_at_lists(void)
     bool entered = part_enter(map_of(map), part);
     if (entered)
         touch_lists(part);
-    raise_flag(&inside);
-    wait_for_flag(&held, 1);
-    wait_for_flag(&done, 1);
+    raise_blindly(&inside);
+    wait_blindly(&held);
+    wait_blindly(&done);
     if (!entered)
         return;
     touch_lists(part);
@@ -200,11 +200,11 @@ static void be_at_lists(void)
 
 static void freeze_and_stop(void)
 {
-    wait_for_flag(&inside, 1);
+    wait_blindly(&inside);
     struct part *part = part_at(map_of(map), 1);
     uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2, seen = 0;
     vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token);
-    raise_flag(&held);
+    raise_blindly(&held);
 }
 
 static void finish_old(void)
