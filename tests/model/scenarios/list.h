@@ -34,6 +34,7 @@ SCENARIO(slotmap_full_inlined)
 SCENARIO(slotmap_full_no_slot)
 SCENARIO(slotmap_full_surplus)
 SCENARIO(slotmap_full_shared)
+SCENARIO(slotmap_full_stopped)
 SCENARIO(slotmap_full_churn)
 /* slotmap_lists.c */
 SCENARIO(slotmap_lists_owner_wakes)

@@ -188,7 +188,7 @@ static bool popper_is_pinned(const void *context)
 {
     (void)context;
     unsigned char *records = ((struct ebr_domain_head_ *)map->domain_)->records;
-    struct ebr_record_ *record = (void *)(records + EBR_RECORD_STRIDE_);
+    struct ebr_record_ *record = (void *)(records + 2 * EBR_RECORD_STRIDE_);
     return record->epoch.raw > EBR_IDLE_ || popped.raw != 0;
 }
 
@@ -227,7 +227,7 @@ const struct explore_scenario slotmap_chunks_late = {
     .name = "slotmap.chunks-late",
     .checks = "S5 S6",
     .set_up = set_up_late,
-    .threads = {pop_slowly, bring_back},
+    .threads = {bring_back, pop_slowly},
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE, .stale = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };

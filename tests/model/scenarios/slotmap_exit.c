@@ -194,5 +194,5 @@ const struct explore_scenario slotmap_exit_destructor = {
     .set_up = set_up_destructor,
     .threads = {insert_and_turn_over, collect_all},
     .finish = finish_destructor,
-    NOTHING_FAILS,
+    .bounds = {.failures = EXPLORE_NONE, .stale = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };

@@ -294,3 +294,34 @@ const struct explore_scenario slotmap_full_churn = {
     .finish = finish,
     NOTHING_FAILS,
 };
+
+/* ---- a thread that moved room was stopped in the middle: busy, unless there is room elsewhere ---- */
+
+static void set_up_stopped(void)
+{
+    make_map(lean_options(1));
+    if (explore_choose(2) != 0)
+        handles[0] = insert(1);
+    vbuf_u64_fetch_add_acq_rel(&map_of(map)->moves, 1);
+}
+
+static void finish_stopped(void)
+{
+    vbuf_u64_fetch_add_acq_rel(&map_of(map)->moves, UINT64_MAX);
+    finish();
+}
+
+static void come_to_stopped(void)
+{
+    enum vbuf_status status = insert_any();
+    EXPLORE(status == (handles[0].bits != 0 ? VBUF_BUSY : VBUF_OK));
+}
+
+const struct explore_scenario slotmap_full_stopped = {
+    .name = "slotmap.full-stopped",
+    .checks = "S5",
+    .set_up = set_up_stopped,
+    .threads = {come_to_stopped},
+    .finish = finish_stopped,
+    NOTHING_FAILS,
+};

@@ -118,7 +118,7 @@ static void get_any_bits(void)
     uint64_t index = slotmap_handle_to_u64(first) & UINT32_MAX;
     uint64_t generation = slotmap_handle_to_u64(first) >> 32;
     const uint64_t bits[] = {0,
-                             index,                         /* never lived */
+                             index,                          /* never lived */
                              (generation - 1) << 32 | index, /* vacant before */
                              (generation + 1) << 32 | index, /* vacant after */
                              UINT64_C(1) << 32,              /* slot 0 */

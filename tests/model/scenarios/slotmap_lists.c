@@ -115,7 +115,7 @@ static void set_up_sleeper(void)
     insert(4);
     insert(5);
     EXPLORE(try_insert(6, NULL) == VBUF_FULL); /* its last call failed */
-    if (explore_choose(2) != 0) { /* a taker was stopped before its fence */
+    if (explore_choose(2) != 0) {              /* a taker was stopped before its fence */
         uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2;
         vbuf_u64_store_relaxed(&map_own_part(map_of(map))->head.frozen, token);
     }
