@@ -174,10 +174,10 @@ static void collect_all(void)
     slotmap_collect(map);
 }
 
-static void insert_and_turn_over(void)
+static void turn_over_thrice(void)
 {
-    vbuf_thread_number();
-    turn_over();
+    for (int i = 0; i < 3; i++)
+        turn_over();
 }
 
 static void finish_destructor(void)
@@ -192,7 +192,7 @@ const struct explore_scenario slotmap_exit_destructor = {
     .name = "slotmap.exit-destructor",
     .checks = "S6",
     .set_up = set_up_destructor,
-    .threads = {insert_and_turn_over, collect_all},
+    .threads = {turn_over_thrice, collect_all},
     .finish = finish_destructor,
     .bounds = {.failures = EXPLORE_NONE, .stale = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };

@@ -99,6 +99,29 @@ const struct explore_scenario slotmap_lists_two_takers = {
     NOTHING_FAILS,
 };
 
+/* ---- an owner that has just left its lists, in the middle of a turn-over, finds them being emptied ---- */
+
+static void turn_over_only(void)
+{
+    line_up(2);
+    turn_over();
+}
+
+static void collect_lined_up(void)
+{
+    line_up(2);
+    slotmap_collect(map);
+}
+
+const struct explore_scenario slotmap_lists_turn_over = {
+    .name = "slotmap.lists-turn-over",
+    .checks = "S6",
+    .set_up = set_up_owner,
+    .threads = {turn_over_only, collect_lined_up},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .stale = 1, .reorders = EXPLORE_NONE},
+};
+
 /* ---- a sleeper's values, and two that collect: afterwards all is destroyed ---- */
 
 static void set_up_sleeper(void)

@@ -94,6 +94,46 @@ const struct explore_scenario slotmap_room_owner_full_fence = {
     NOTHING_FAILS,
 };
 
+/* ---- the same, and the owner gets more from elsewhere while the taker looks ---- */
+
+static struct vbuf_atomic_u32 taker_is_through;
+
+static bool room_is_taken(const void *context)
+{
+    (void)context;
+    return part_at(map_of(map), 1)->head.granted.raw == 0 || taker_is_through.raw != 0;
+}
+
+/* The second, when a taker that knew nothing of the first has taken the room under it. */
+static void stay_twice_later(void)
+{
+    line_up(2);
+    stay_once();
+    explore_wait(room_is_taken, NULL);
+    stay_once();
+}
+
+static void stay_lined_up(void)
+{
+    line_up(2);
+    stay_once();
+}
+
+static void stay_and_tell(void)
+{
+    stay_lined_up();
+    raise_blindly(&taker_is_through);
+}
+
+const struct explore_scenario slotmap_room_taker_first = {
+    .name = "slotmap.room-taker-first",
+    .checks = "S5",
+    .set_up = set_up_owner,
+    .threads = {stay_twice_later, stay_and_tell},
+    .finish = finish_full,
+    .bounds = {.failures = EXPLORE_NONE, .preemptions = 1, .reorders = EXPLORE_NONE},
+};
+
 /* ---- the same with one insert each: both fit ---- */
 
 static void stay_as_well(void)
@@ -124,12 +164,6 @@ static void set_up_pair(void)
     act_as(2);
     map_own_part(map_of(map));
     exit_all();
-}
-
-static void stay_lined_up(void)
-{
-    line_up(2);
-    stay_once();
 }
 
 const struct explore_scenario slotmap_room_pair = {
