@@ -96,7 +96,7 @@ const struct explore_scenario slotmap_room_owner_full_fence = {
 
 /* ---- the same, and the owner gets more from elsewhere while the taker looks ---- */
 
-static struct vbuf_atomic_u32 taker_is_through;
+static struct vbuf_atomic_u32 first_is_in, taker_is_through;
 
 static bool room_is_taken(const void *context)
 {
@@ -109,6 +109,7 @@ static void stay_twice_later(void)
 {
     line_up(2);
     stay_once();
+    raise_blindly(&first_is_in);
     explore_wait(room_is_taken, NULL);
     stay_once();
 }
@@ -121,7 +122,9 @@ static void stay_lined_up(void)
 
 static void stay_and_tell(void)
 {
-    stay_lined_up();
+    line_up(2);
+    wait_blindly(&first_is_in);
+    stay_once();
     raise_blindly(&taker_is_through);
 }
 
