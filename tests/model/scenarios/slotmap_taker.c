@@ -1,0 +1,268 @@
+/*
+ * slotmap_taker.c - takers that were stopped: in the middle of the emptying, or with a token that has grown old.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+#include "slotmap_scenario.h"
+
+static slotmap_handle handles[MOST_VALUES];
+static struct vbuf_atomic_u32 ask, held, done, inside;
+
+static void finish(void)
+{
+    check_all_is_there();
+    destroy_map();
+}
+
+/* ---- an owner whose lists are being emptied throughout: it does without them ---- */
+
+/* What take_part does before it empties: true iff the part is the taker's. */
+static bool take_and_stop(struct part *part)
+{
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2;
+    uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
+    if ((seen & SLOTMAP_TAKING_) || !vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token))
+        return false;
+    vbuf_fence_heavy();
+    seen = token;
+    if (vbuf_u32_load_acquire(&part->head.busy) != 0)
+        return false;
+    return vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_);
+}
+
+static void hold_lists(void)
+{
+    struct part *part = part_at(map_of(map), 1);
+    wait_blindly(&ask);
+    bool mine = take_and_stop(part);
+    raise_blindly(&held);
+    wait_blindly(&done);
+    if (!mine)
+        return;
+    touch_lists(part);
+    vbuf_u64_store_release(&part->head.frozen, 0);
+}
+
+static void set_up_three(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 3;
+    options.max_limbo = 6;
+    make_map(options);
+    act_as(1);
+    handles[1] = insert(1);
+    handles[2] = insert(2);
+    take_out(1, handles[1]);
+    act_as(2);
+    handles[3] = insert(3);
+}
+
+static void set_up(void)
+{
+    set_up_three();
+    exit_up_to(1);
+}
+
+static void do_without(void)
+{
+    EXPLORE(vbuf_thread_number() == 1);
+    raise_blindly(&ask);
+    wait_blindly(&held);
+    take_out(2, handles[2]);
+    handles[8] = insert(8);
+    turn_over();
+    take_out(8, handles[8]);
+    slotmap_collect(map);
+    raise_blindly(&done);
+}
+
+/* Number 2, which was there throughout, collects what number 1 has left. */
+static void finish_by_other(void)
+{
+    vbuf_self_.id = 2;
+    finish();
+}
+
+const struct explore_scenario slotmap_taker_stopped = {
+    .name = "slotmap.taker-stopped",
+    .checks = "S5 S6",
+    .set_up = set_up,
+    .threads = {do_without, hold_lists},
+    .finish = finish_by_other,
+    NOTHING_FAILS,
+};
+
+/* ---- the same, from within a destructor on ---- */
+
+static void destroy_slowly(void *context, void *memory)
+{
+    destroy_value(context, memory);
+    if (explore_self() == 1) {
+        raise_blindly(&ask);
+        wait_blindly(&held);
+    }
+}
+
+static void set_up_destructor(void)
+{
+    set_up();
+    map_of(map)->destroy = destroy_slowly;
+}
+
+static void collect_own(void)
+{
+    EXPLORE(vbuf_thread_number() == 1);
+    slotmap_collect(map);
+    raise_blindly(&ask);
+    handles[8] = insert(8);
+    raise_blindly(&done);
+}
+
+const struct explore_scenario slotmap_taker_in_destructor = {
+    .name = "slotmap.taker-in-destructor",
+    .checks = "S5 S6",
+    .set_up = set_up_destructor,
+    .threads = {collect_own, hold_lists},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+/* ---- a taker that has got ready slots of another finds its own lists being emptied ---- */
+
+/* Number 3 sleeps with what becomes ready. */
+static void set_up_ready(void)
+{
+    set_up_three();
+    act_as(3);
+    take_out(3, handles[3]);
+    exit_up_to(1);
+}
+
+static void collect_without(void)
+{
+    EXPLORE(vbuf_thread_number() == 1);
+    raise_blindly(&ask);
+    wait_blindly(&held);
+    size_t budget = SIZE_MAX;
+    for (int i = 0; i < 3; i++) {
+        slots_collect(map_of(map), &budget);
+        ebr_advance(map->domain_, true);
+    }
+    raise_blindly(&done);
+}
+
+const struct explore_scenario slotmap_taker_gets_ready = {
+    .name = "slotmap.taker-gets-ready",
+    .checks = "S6",
+    .set_up = set_up_ready,
+    .threads = {collect_without, hold_lists},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+/* ---- a taker stopped behind its fence, with a token; the owner is at its lists; another taker freezes ---- */
+
+static void set_up_old(void)
+{
+    make_map(usual_options());
+    act_as(1);
+    handles[1] = insert(1);
+    handles[2] = insert(2);
+    take_out(1, handles[1]);
+    exit_up_to(1);
+}
+
+static void collect_late(void)
+{
+    wait_for_flag(&ask, 1);
+    slotmap_collect(map);
+    raise_flag(&done);
+}
+
+static bool has_fenced(const void *context)
+{
+    (void)context;
+    return explore_heavy_fences() > 0;
+}
+
+static void be_at_lists(void)
+{
+    EXPLORE(vbuf_thread_number() == 1);
+    struct part *part = map_own_part(map_of(map));
+    raise_flag(&ask);
+    explore_wait(has_fenced, NULL);
+    if (part_enter(map_of(map), part))
+        part_leave(part);
+    bool entered = part_enter(map_of(map), part);
+    if (entered)
+        touch_lists(part);
+    raise_blindly(&inside);
+    wait_blindly(&held);
+    wait_blindly(&done);
+    if (!entered)
+        return;
+    touch_lists(part);
+    part_leave(part);
+}
+
+static void freeze_and_stop(void)
+{
+    wait_blindly(&inside);
+    struct part *part = part_at(map_of(map), 1);
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2, seen = 0;
+    vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token);
+    raise_blindly(&held);
+}
+
+static void finish_old(void)
+{
+    vbuf_u64_store_relaxed(&part_at(map_of(map), 1)->head.frozen, 0);
+    finish();
+}
+
+const struct explore_scenario slotmap_taker_old_token = {
+    .name = "slotmap.taker-old-token",
+    .checks = "S6",
+    .set_up = set_up_old,
+    .threads = {be_at_lists, collect_late, freeze_and_stop},
+    .finish = finish_old,
+    NOTHING_FAILS,
+};
+
+/* ---- a taker that found the owner busy takes its token back late: another is emptying the part by then ---- */
+
+static struct vbuf_atomic_u32 collected;
+
+static void collect_busy(void)
+{
+    wait_for_flag(&inside, 1);
+    slotmap_collect(map);
+    raise_blindly(&collected);
+}
+
+static void be_busy(void)
+{
+    EXPLORE(vbuf_thread_number() == 1);
+    struct part *part = map_own_part(map_of(map));
+    EXPLORE(part_enter(map_of(map), part));
+    raise_flag(&inside);
+    explore_wait(has_fenced, NULL);
+    part_leave(part);
+    raise_blindly(&ask);
+    wait_blindly(&held);
+    wait_blindly(&collected);
+    if (part_enter(map_of(map), part)) {
+        touch_lists(part);
+        part_leave(part);
+    }
+    raise_blindly(&done);
+}
+
+const struct explore_scenario slotmap_taker_late = {
+    .name = "slotmap.taker-late",
+    .checks = "S6",
+    .set_up = set_up,
+    .threads = {be_busy, collect_busy, hold_lists},
+    .finish = finish,
+    NOTHING_FAILS,
+};
