@@ -266,10 +266,9 @@ static inline uint32_t slotmap_next_life_(uint32_t generation)
 static inline enum vbuf_status slotmap_claim_otherwise_(struct slotmap *map,
                                                         struct slotmap_claim_ *claim)
 {
-    struct slotmap_claim_ taken;
+    struct slotmap_claim_ taken = {NULL, 0, 0};
     enum vbuf_status status = slotmap_claim_slow_(map, &taken);
-    if (status == VBUF_OK)
-        *claim = taken;
+    *claim = taken;
     return status;
 }
 

@@ -59,7 +59,7 @@ static void set_up_old(void)
     options.max_len = 1;
     options.max_limbo = 1;
     options.max_threads = 2;
-    options.first_generation = SLOTMAP_LAST_GENERATION - 3; /* two lives */
+    options.first_generation = SLOTMAP_LAST_GENERATION - 17; /* two lives */
     make_map(options);
 }
 
@@ -121,7 +121,7 @@ static void set_up_mixed(void)
     struct slotmap_options options = usual_options();
     options.max_threads = 1;
     options.max_limbo = 8;
-    options.first_generation = SLOTMAP_LAST_GENERATION - 3; /* two lives */
+    options.first_generation = SLOTMAP_LAST_GENERATION - 17; /* two lives */
     make_map(options);
 }
 

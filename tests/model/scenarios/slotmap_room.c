@@ -330,7 +330,7 @@ static void leave_slowly(void)
 {
     line_up(2);
     struct slotmap_slot_ *slot;
-    EXPLORE(slotmap_unlink_(map, first.bits, map->slot_size_, &slot) == VBUF_OK);
+    EXPLORE(slotmap_unlink_(map, first.bits, map->slot_size_, SLOTMAP_REMOVED_, &slot) == VBUF_OK);
     slotmap_bury_slow_(map, (uint32_t)first.bits);
 }
 

@@ -157,10 +157,10 @@ static inline void check_slots(void)
         meet_part(met, part_at(map_of(map), i));
     for (uint32_t i = 1; i < made; i++) {
         uint32_t generation = vbuf_u32_load_relaxed(&slot_at(map_of(map), i)->generation);
-        if (generation == SLOTMAP_EXHAUSTED_)
+        if (generation > SLOTMAP_LAST_GENERATION)
             EXPLORE(met[i] <= 1); /* dropped, or about to be */
         else
-            EXPLORE(met[i] == (generation & 1 ? 0 : 1));
+            EXPLORE(met[i] == (state_of(generation) == SLOTMAP_LIVE_ ? 0 : 1));
     }
 }
 
