@@ -36,17 +36,18 @@ static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
 static enum vbuf_status commit_record(struct ebr_domain *domain, uint32_t number)
 {
     /* Acquire pairs with the max below: the record, zeros as yet, is ours to write. */
-    if (number < vbuf_u32_load_acquire(&domain->head.record_limit))
+    if (number < vbuf_u32_load_acquire(&domain->record_limit))
         return VBUF_OK;
-    size_t end = vmem_align_up(((size_t)number + 1) * EBR_RECORD_STRIDE_, vmem_page_size());
-    enum vbuf_status status = vbuf_commit(&domain->memory, domain->records_offset, end);
+    size_t end = vmem_align_up(EBR_RECORDS_OFFSET_ + ((size_t)number + 1) * EBR_RECORD_STRIDE_,
+                               vmem_page_size());
+    enum vbuf_status status = vbuf_commit(&domain->memory, 0, end);
     if (status != VBUF_OK)
         return status;
-    size_t limit = end / EBR_RECORD_STRIDE_;
+    size_t limit = (end - EBR_RECORDS_OFFSET_) / EBR_RECORD_STRIDE_;
     if (limit > (size_t)domain->max_threads + 1)
         limit = (size_t)domain->max_threads + 1;
     /* Pairs with the acquire in records_to_scan. */
-    vbuf_u32_max_release(&domain->head.record_limit, (uint32_t)limit);
+    vbuf_u32_max_release(&domain->record_limit, (uint32_t)limit);
     return VBUF_OK;
 }
 
@@ -64,12 +65,7 @@ enum vbuf_status ebr_attach(struct ebr_domain *domain)
         return status;
     struct record *record = record_at(domain, number);
     vbuf_u64_store_relaxed(&record->system_id, vbuf_sys_thread_id()); /* a figure */
-    /*
-     * Release, for the number's last holder: what it read under its pins happens before our CAS that took the
-     * number. A scan that reads this store, and no longer the holder's unpin, must have that before it.
-     */
-    vbuf_u64_store_release(&record->head.epoch, EBR_IDLE_);
-    record->head.nest = 1;
+    make_idle(domain, &record->head);
     vbuf_u32_fetch_add_acq_rel(&domain->registered, 1); /* before any pin; pairs with is_alone */
     return VBUF_OK;
 }
@@ -79,7 +75,7 @@ static void detach_record(struct ebr_domain *domain, struct record *record)
     struct limbo_chain all = limbo_take_all(&record->limbo, link_entries, NULL);
     limbo_join(&all, &record->open, link_entries, NULL);
     ebr_push_orphans(domain, &all);
-    vbuf_u64_store_release(&record->head.epoch, EBR_UNATTACHED_); /* ends its pins */
+    vbuf_u64_store_release(&record->head.epoch, EBR_AWAY_); /* ends its pins */
     record->head.nest = 0;
     vbuf_u32_fetch_add_acq_rel(&domain->registered, UINT32_MAX); /* minus 1 */
 }
@@ -89,7 +85,7 @@ enum vbuf_status ebr_detach(struct ebr_domain *domain)
     struct record *record = own_record(domain);
     if (record == NULL)
         return vbuf_self_.shared_pins == 0 ? VBUF_OK : VBUF_BUSY;
-    if (is_pinned(record) || vbuf_self_.reclaiming != 0)
+    if (is_pinned(&record->head) || vbuf_self_.reclaiming != 0)
         return VBUF_BUSY;
     detach_record(domain, record);
     return VBUF_OK;
@@ -130,7 +126,7 @@ static void forget_other_threads(void)
     for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
         struct record *self = own_record(domain);
         /* Relaxed: the child has one thread. */
-        uint32_t limit = vbuf_u32_load_relaxed(&domain->head.record_limit);
+        uint32_t limit = vbuf_u32_load_relaxed(&domain->record_limit);
         for (uint32_t i = 0; i < limit; i++) {
             if (record_at(domain, i) != self)
                 memset(record_at(domain, i), 0, sizeof(struct record));
@@ -205,9 +201,7 @@ enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct ebr_reader 
     enum vbuf_status status = take_reader(domain, &taken);
     if (status != VBUF_OK)
         return status;
-    /* Release, as in ebr_attach: for the last holder. */
-    vbuf_u64_store_release(&taken->record_.epoch, EBR_IDLE_);
-    taken->record_.nest = 1;
+    make_idle(domain, &taken->record_);
     vbuf_u32_fetch_add_acq_rel(&domain->registered, 1); /* before any pin; pairs with is_alone */
     *reader = taken;
     return VBUF_OK;
@@ -217,7 +211,7 @@ void ebr_reader_destroy(struct ebr_domain *domain, struct ebr_reader *reader)
 {
     if (reader == NULL)
         return;
-    vbuf_u64_store_release(&reader->record_.epoch, EBR_UNATTACHED_); /* ends its pins */
+    vbuf_u64_store_release(&reader->record_.epoch, EBR_AWAY_); /* ends its pins */
     reader->record_.nest = 0;
     vbuf_u32_fetch_add_acq_rel(&domain->registered, UINT32_MAX); /* minus 1 */
     size_t offset = (size_t)((unsigned char *)reader - (unsigned char *)reader_at(domain, 0));
@@ -248,16 +242,18 @@ enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_
     if (result == NULL || !complete_options(&options))
         return VBUF_INVALID;
     pthread_once(&hooks_once, install_hooks);
-    size_t page = vmem_page_size(), header = vmem_align_up(sizeof(struct ebr_domain), page);
-    size_t readers =
-        header + vmem_align_up(((size_t)options.max_threads + 1) * EBR_RECORD_STRIDE_, page);
+    /* A record for every number there can be: threads look at theirs, and find zeros. */
+    size_t readers = vmem_align_up(
+        EBR_RECORDS_OFFSET_ + (size_t)VBUF_THREAD_NUMBERS * EBR_RECORD_STRIDE_, vmem_page_size());
     struct vbuf memory;
     enum vbuf_status status =
-        vbuf_init(&memory, &(struct vbuf_options){.max = readers + (size_t)options.max_readers *
-                                                                       READER_STRIDE});
+        vbuf_init(&memory, &(struct vbuf_options){
+                               .max = readers + (size_t)options.max_readers * READER_STRIDE,
+                               .readable = true,
+                           });
     if (status != VBUF_OK)
         return status;
-    status = vbuf_commit(&memory, 0, header + EBR_RECORD_STRIDE_); /* with record 0 */
+    status = vbuf_commit(&memory, 0, EBR_RECORDS_OFFSET_ + EBR_RECORD_STRIDE_); /* with record 0 */
     if (status != VBUF_OK) {
         vbuf_destroy(&memory);
         return status;
@@ -265,9 +261,7 @@ enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_
     struct ebr_domain *domain = (struct ebr_domain *)(void *)memory.data;
     uint64_t full = vbuf_fence_kind() == VBUF_FENCE_FULL;
     vbuf_u64_store_relaxed(&domain->head.epoch, FIRST_EPOCH | full); /* not yet shared */
-    domain->head.records = memory.data + header;
-    domain->records_offset = header;
-    vbuf_u32_store_relaxed(&domain->head.record_limit, 1); /* likewise */
+    vbuf_u32_store_relaxed(&domain->record_limit, 1);                /* likewise */
     domain->readers_offset = readers;
     domain->max_threads = options.max_threads;
     domain->max_readers = options.max_readers;

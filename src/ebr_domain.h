@@ -27,10 +27,12 @@ struct record {
 _Static_assert(sizeof(struct record) <= EBR_RECORD_STRIDE_, "a record fits its stride");
 
 struct ebr_domain {
-    /* Read by every pin; written by advance and attach. */
+    /* Read by every pin; written by advance. */
     struct ebr_domain_head_ head;
     /* Written by attach, detach and pins without a record. */
-    struct vbuf_atomic_u32 registered __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
+    struct vbuf_atomic_u32 record_limit /* records below are committed; only grows */
+        __attribute__((aligned(VBUF_CACHE_LINE_PAIR)));
+    struct vbuf_atomic_u32 registered;
     struct vbuf_atomic_u32 shared_pins;
     struct vbuf_atomic_u32 shared_waiting; /* record 0 has something in limbo: a hint */
     struct vbuf_atomic_pointer orphans; /* struct ebr_entry: retired by threads without a record */
@@ -49,7 +51,6 @@ struct ebr_domain {
     /* Fixed at creation, but for the list, which has its lock. */
     uint32_t max_threads;
     uint32_t max_readers;
-    size_t records_offset;
     size_t readers_offset;
     void (*on_stall)(void *context, const struct ebr_report *stats);
     void *context;
@@ -59,17 +60,21 @@ struct ebr_domain {
     struct ebr_domain **back; /* the pointer that points here */
 };
 
+_Static_assert(sizeof(struct ebr_domain) <= EBR_RECORDS_OFFSET_, "the records come behind it");
+
 static inline struct record *record_at(const struct ebr_domain *domain, uint32_t number)
 {
-    return (struct record *)(void *)(domain->head.records + (size_t)number * EBR_RECORD_STRIDE_);
+    return (struct record *)((uintptr_t)domain + EBR_RECORDS_OFFSET_ +
+                             (size_t)number * EBR_RECORD_STRIDE_);
 }
 
 #define READER_STRIDE 128 /* two lines */
+#define READERS_SHIFT 64  /* as with EBR_RECORDS_OFFSET_ */
 
 static inline struct ebr_reader *reader_at(const struct ebr_domain *domain, uint32_t number)
 {
-    return (struct ebr_reader *)(void *)(domain->head.records - domain->records_offset +
-                                         domain->readers_offset + (size_t)number * READER_STRIDE);
+    return (struct ebr_reader *)((uintptr_t)domain + domain->readers_offset + READERS_SHIFT +
+                                 (size_t)number * READER_STRIDE);
 }
 
 static inline uint32_t readers_to_scan(const struct ebr_domain *domain)
@@ -80,21 +85,37 @@ static inline uint32_t readers_to_scan(const struct ebr_domain *domain)
 /* The calling thread's record if it is attached. */
 static inline struct record *own_record(const struct ebr_domain *domain)
 {
-    struct ebr_record_ *record;
-    if (!ebr_self_(domain, &record) || record->nest == 0)
-        return NULL;
-    return (struct record *)(void *)record;
+    struct ebr_record_ *record = ebr_self_(domain);
+    return record->nest != 0 ? (struct record *)(void *)record : NULL;
 }
 
-/* Whether the calling thread, whose record it is, is pinned. */
-static inline bool is_pinned(const struct record *own)
+/* Whether the record's holder, who calls, is pinned. */
+static inline bool is_pinned(const struct ebr_record_ *own)
 {
-    return vbuf_u64_load_relaxed(&own->head.epoch) > EBR_IDLE_;
+    return vbuf_u64_load_relaxed(&own->epoch) > EBR_IDLE_;
+}
+
+/* Whether pins must issue a full fence. */
+static inline bool is_full_fenced(const struct ebr_domain *domain)
+{
+    return vbuf_u64_load_relaxed(&domain->head.epoch) & 1; /* the bit never changes */
+}
+
+/*
+ * Makes a record its new holder's, not pinned. Release, for the last holder: what it read under its pins happens
+ * before our taking of the record. A scan that reads this store, and no longer the holder's unpin, must have
+ * that before it.
+ */
+static inline void make_idle(const struct ebr_domain *domain, struct ebr_record_ *record)
+{
+    bool full = is_full_fenced(domain);
+    vbuf_u64_store_release(&record->epoch, full ? EBR_AWAY_ : EBR_IDLE_);
+    record->nest = full ? EBR_FULL_ | 1 : 1;
 }
 
 static inline uint32_t records_to_scan(const struct ebr_domain *domain)
 {
-    uint32_t limit = vbuf_u32_load_acquire(&domain->head.record_limit); /* pairs with attach */
+    uint32_t limit = vbuf_u32_load_acquire(&domain->record_limit); /* pairs with attach */
     uint32_t used = vbuf_thread_numbers_used();
     return limit < used ? limit : used;
 }

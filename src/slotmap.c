@@ -89,11 +89,11 @@ static bool commit_part(struct map *map, uint32_t number)
     size_t page = vmem_page_size();
     /* Acquire: what another committed is ours to write. A stale limit commits again. */
     uint32_t limit = vbuf_u32_load_acquire(&map->head.thread_limit_);
-    size_t begin = vmem_align_up(((size_t)limit + 1) * SLOTMAP_THREAD_STRIDE_, page);
-    size_t end = vmem_align_up(((size_t)number + 1) * SLOTMAP_THREAD_STRIDE_, page);
-    if (end > begin && vbuf_commit(&map->memory, map->parts_offset + begin, end - begin) != VBUF_OK)
+    size_t begin = vmem_align_up(part_offset(limit + 1), page);
+    size_t end = vmem_align_up(part_offset(number + 1), page);
+    if (end > begin && vbuf_commit(&map->memory, begin, end - begin) != VBUF_OK)
         return false;
-    size_t last = end / SLOTMAP_THREAD_STRIDE_ - 1;
+    size_t last = (end - SLOTMAP_THREADS_OFFSET_) / SLOTMAP_THREAD_STRIDE_ - 1;
     vbuf_u32_max_release(&map->head.thread_limit_,
                          last < map->max_threads ? (uint32_t)last : map->max_threads);
     return true;
@@ -155,7 +155,6 @@ static bool complete_options(struct slotmap_options *options)
 /* The layout, and the figures that follow from the options. False: too many slots, or bytes. */
 static bool lay_out(struct map *map, const struct slotmap_options *options)
 {
-    size_t page = vmem_page_size();
     size_t size = SLOTMAP_SLOT_SIZE_(options->value_size, options->value_align);
     map->head.value_offset_ = SLOTMAP_VALUE_OFFSET_(options->value_align);
     map->rest_offset = map->head.value_offset_; /* a vacant slot has no value */
@@ -195,10 +194,6 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
     map->max_limbo = options->max_limbo;
     map->destroy = options->destroy;
     map->context = options->context;
-    map->parts_offset = vmem_align_up(sizeof(struct map), page);
-    map->slots_offset =
-        map->parts_offset +
-        vmem_align_up(((size_t)options->max_threads + 1) * SLOTMAP_THREAD_STRIDE_, page);
     map->head.slot_size_ = size;
     map->head.value_size_ = options->value_size;
     return true;
@@ -211,13 +206,13 @@ static enum vbuf_status build(const struct map *plan, const struct slotmap_optio
     struct vbuf memory;
     enum vbuf_status status = vbuf_init(
         &memory, &(struct vbuf_options){
-                     .max = plan->slots_offset + (size_t)plan->slots * plan->head.slot_size_,
+                     .max = SLOTMAP_SLOTS_OFFSET_ + (size_t)plan->slots * plan->head.slot_size_,
                      .on_commit = options->on_commit,
                      .context = options->context,
                  });
     if (status != VBUF_OK)
         return status;
-    status = vbuf_commit(&memory, 0, plan->parts_offset + SLOTMAP_THREAD_STRIDE_);
+    status = vbuf_commit(&memory, 0, part_offset(1));
     if (status != VBUF_OK) {
         vbuf_destroy(&memory);
         return status;
@@ -225,8 +220,6 @@ static enum vbuf_status build(const struct map *plan, const struct slotmap_optio
     struct map *map = (struct map *)(void *)memory.data;
     *map = *plan;
     map->memory = memory;
-    map->head.threads_ = memory.data + map->parts_offset;
-    map->head.slots_ = memory.data + map->slots_offset;
     vbuf_u32_store_relaxed(&map->made, 1); /* slot 0 is nobody's. Relaxed: not yet shared */
     vbuf_u64_store_relaxed(&map->pool, map->max_len);
     *result = map;
@@ -412,7 +405,8 @@ size_t slotmap_capacity(const struct slotmap *map)
 struct slotmap_iter slotmap_iter_begin(struct slotmap *map)
 {
     /* Acquire pairs with the CAS in make_slots: what is below is committed. */
-    struct slotmap_iter iter = {map, 1, vbuf_u32_load_acquire(&map_of(map)->made)};
+    uint32_t end = vbuf_u32_load_acquire(&map_of(map)->made);
+    struct slotmap_iter iter = {map, slot_at(map_of(map), 1), 1, end};
     return iter;
 }
 
@@ -456,10 +450,8 @@ enum vbuf_status slotmap_stats(struct slotmap *handle, struct slotmap_report *st
         .limbo = slots_in_limbo(map),
         .max_slots = map->slots - 1,
         .max_limbo = map->max_limbo,
-        .committed_bytes =
-            vmem_align_up(map->parts_offset + ((size_t)threads + 1) * SLOTMAP_THREAD_STRIDE_,
-                          page) +
-            vmem_align_up((size_t)limit * handle->slot_size_, page),
+        .committed_bytes = vmem_align_up(part_offset(threads + 1), page) +
+                           vmem_align_up((size_t)limit * handle->slot_size_, page),
     };
     uint32_t parts = map_parts(map);
     for (uint32_t i = 0; i < parts; i++) {

@@ -17,6 +17,7 @@
 #include "ebr_internal.h"
 #include "limbo.h"
 #include "slotmap/slotmap.h"
+#include "threads.h"
 
 /*
  * A thread's part of a map; what inlined calls touch comes first. Part 0 is shared by the threads that
@@ -35,7 +36,7 @@ struct part {
 };
 _Static_assert(sizeof(struct part) <= SLOTMAP_THREAD_STRIDE_, "a part fits its stride");
 
-/* A map lies at the start of its reservation: | struct map | parts 0, 1, 2 … | slots 0, 1, 2 … | */
+/* A map lies at the start of its reservation: | struct map | parts 0, 1, 2 … | slots 0, 1, 2 … |, at fixed offsets. */
 struct map {
     struct slotmap head;
     /* Room granted to no thread; and movements of room: {how many were made 48, are under way 16}. */
@@ -59,8 +60,6 @@ struct map {
     uint64_t cache_limit; /* slots a thread's free list, and its vacant chain, may hold */
     size_t max_len;
     size_t max_limbo;
-    size_t parts_offset;
-    size_t slots_offset;
     size_t copy_size;   /* of an updatable map's values, of which there are two */
     size_t rest_offset; /* in a slot that heads a chunk: where the rest of it is written down */
     bool revivable;
@@ -75,9 +74,19 @@ static inline struct map *map_of(const struct slotmap *map)
     return (struct map *)(uintptr_t)map;
 }
 
+_Static_assert(sizeof(struct map) <= SLOTMAP_THREADS_OFFSET_, "the parts come behind it");
+_Static_assert(SLOTMAP_THREADS_OFFSET_ + VBUF_THREAD_NUMBERS * SLOTMAP_THREAD_STRIDE_ <=
+                   SLOTMAP_SLOTS_OFFSET_,
+               "the slots come behind them");
+
+static inline size_t part_offset(uint32_t number)
+{
+    return SLOTMAP_THREADS_OFFSET_ + (size_t)number * SLOTMAP_THREAD_STRIDE_;
+}
+
 static inline struct part *part_at(const struct map *map, uint32_t number)
 {
-    return (struct part *)(void *)(map->head.threads_ + (size_t)number * SLOTMAP_THREAD_STRIDE_);
+    return (struct part *)((uintptr_t)map + part_offset(number));
 }
 
 static inline bool is_shared(const struct map *map, const struct part *part)

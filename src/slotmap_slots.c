@@ -111,7 +111,7 @@ static enum vbuf_status commit_slots(struct map *map, uint32_t need)
             fits = map->slots;
             end = vmem_align_up((size_t)fits * size, page);
         }
-        status = vbuf_commit(&map->memory, map->slots_offset + begin, end - begin);
+        status = vbuf_commit(&map->memory, SLOTMAP_SLOTS_OFFSET_ + begin, end - begin);
         if (status == VBUF_OK)
             /* Pairs with the acquire in slotmap_find_. */
             vbuf_u32_max_release(&map->head.slot_limit_, (uint32_t)fits);
@@ -169,7 +169,7 @@ enum vbuf_status slots_reserve(struct map *map, size_t count, bool prefault)
     if (status != VBUF_OK || !prefault)
         return status;
     size_t size = map->head.slot_size_;
-    return vmem_prefault(&map->memory.memory, map->slots_offset + made * size,
+    return vmem_prefault(&map->memory.memory, SLOTMAP_SLOTS_OFFSET_ + made * size,
                          (size_t)(need - made) * size);
 }
 

@@ -10,7 +10,7 @@
 
 slotmap_handle slotmap_handle_of(const struct slotmap *map, const void *value)
 {
-    size_t offset = (size_t)((const unsigned char *)value - map->slots_);
+    size_t offset = (uintptr_t)value - (uintptr_t)map - SLOTMAP_SLOTS_OFFSET_;
     uint32_t index = (uint32_t)(offset / map->slot_size_);
     const struct slotmap_slot_ *slot = slotmap_slot_at_(map, index, map->slot_size_);
     /* Relaxed: the caller knows the value; who sees it sees the generation. */

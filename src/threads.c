@@ -21,8 +21,6 @@
 
 #include <pthread.h>
 
-#include "vbuf/ebr.h"
-
 #define WORDS (VBUF_THREAD_NUMBERS / 64)
 
 __thread struct vbuf_thread_ vbuf_self_;
@@ -76,7 +74,7 @@ static void give_back(void *value)
     void (*hook)(uint32_t) = (void (*)(uint32_t))vbuf_pointer_load_acquire(&exit_hook);
     if (hook != NULL)
         hook(number);
-    vbuf_self_.id = 0;
+    vbuf_thread_set_number(0);
     vbuf_self_.reclaiming = 0; /* it may exit inside a reclaim function */
     give_back_number(number);
 }
@@ -100,7 +98,7 @@ uint32_t vbuf_thread_number(void)
     }
     /* Before the number is used for anything: a scan that must see us reads `used` after. */
     vbuf_u32_max_release(&used, number + 1);
-    vbuf_self_.id = number;
+    vbuf_thread_set_number(number);
     return number;
 }
 

@@ -17,10 +17,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vbuf/ebr.h"
+
 #define VBUF_THREAD_NUMBERS 4096 /* 0 is nobody's */
 
 /* The calling thread's number, taken now if it has none; 0 iff none is left. Never blocks. */
 uint32_t vbuf_thread_number(void);
+
+/* For tests as well: what the calling thread keeps of its number. */
+static inline void vbuf_thread_set_number(uint32_t number)
+{
+    vbuf_self_.id = number;
+    vbuf_self_.record_ = number * EBR_RECORD_STRIDE_;
+}
 
 /* One more than the highest number ever held: what a scan over threads must cover. */
 uint32_t vbuf_thread_numbers_used(void);

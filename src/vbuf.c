@@ -338,6 +338,7 @@ enum vbuf_status vbuf_init(struct vbuf *buffer, const struct vbuf_options *optio
         .min_size = options->min != 0 ? prefix + options->min : 0,
         .huge_pages = options->huge_pages,
         .charge = options->charge,
+        .readable = options->readable,
         .name = options->name,
     };
     struct vmem memory;

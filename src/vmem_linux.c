@@ -1,11 +1,12 @@
 /*
  * vmem_linux.c - vmem on Linux.
  *
- *   reserve    mmap PROT_NONE: a private mapping that cannot be written is not charged (V1).
+ *   reserve    mmap PROT_NONE, or PROT_READ where it is to be readable (the one page of zeros everywhere):
+ *              a private mapping that cannot be written is not charged (V1).
  *   commit     mprotect read-write: charges, and fails cleanly when the limit is reached. The mapping is
  *              made without MAP_NORESERVE on purpose: with it mprotect would not charge, and running out
  *              would be a kill instead of a status. Who asks for uncharged memory gets MAP_NORESERVE.
- *   decommit   a fresh PROT_NONE mapping over the range. madvise and mprotect would give back the pages
+ *   decommit   a fresh such mapping over the range. madvise and mprotect would give back the pages
  *              but not the charge (V2).
  *   prefault   MADV_POPULATE_WRITE (5.14); MADV_WILLNEED does nothing for anonymous memory (V3). On older
  *              kernels a CAS of a byte with itself in every page, which keeps the content whoever
@@ -145,6 +146,12 @@ struct vmem_facts vmem_os_facts(void)
 
 /* ---- reserve and release ---- */
 
+/* Of what is not committed. */
+static int protection(const struct vmem_options *options)
+{
+    return options->readable ? PROT_READ : PROT_NONE;
+}
+
 static int map_flags(const struct vmem_options *options)
 {
     return options->charge == VMEM_UNCHARGED ? MAP_NORESERVE : 0;
@@ -196,7 +203,7 @@ enum vbuf_status vmem_os_reserve(size_t size, size_t alignment, const struct vme
                                  void **base)
 {
     size_t slack = alignment - facts.page_size;
-    char *start = vbuf_sys_mmap(NULL, size + slack, PROT_NONE, map_flags(options));
+    char *start = vbuf_sys_mmap(NULL, size + slack, protection(options), map_flags(options));
     if (start == MAP_FAILED)
         return VBUF_NOMEM;
     *base = trim(start, size, slack, alignment);
@@ -228,9 +235,10 @@ enum vbuf_status vmem_os_commit(void *address, size_t size)
 }
 
 /* Maps the range afresh where nothing is mapped. */
-static bool close_hole(void *address, size_t size, int flags)
+static bool close_hole(void *address, size_t size, const struct vmem_options *options)
 {
-    void *closed = vbuf_sys_mmap(address, size, PROT_NONE, flags | MAP_FIXED_NOREPLACE);
+    void *closed =
+        vbuf_sys_mmap(address, size, protection(options), map_flags(options) | MAP_FIXED_NOREPLACE);
     if (closed != MAP_FAILED && closed != address) /* a kernel for which the address is a hint */
         vbuf_sys_munmap(closed, size);
     return closed == address;
@@ -239,10 +247,10 @@ static bool close_hole(void *address, size_t size, int flags)
 enum vbuf_status vmem_os_decommit(void *address, size_t size, const struct vmem_options *options,
                                   bool *lost)
 {
-    int flags = map_flags(options);
-    if (vbuf_sys_mmap(address, size, PROT_NONE, flags | MAP_FIXED) == MAP_FAILED) {
+    if (vbuf_sys_mmap(address, size, protection(options), map_flags(options) | MAP_FIXED) ==
+        MAP_FAILED) {
         int reason = errno;
-        if (!close_hole(address, size, flags)) {
+        if (!close_hole(address, size, options)) {
             *lost =
                 vbuf_sys_msync(address, size, MS_ASYNC) != 0; /* ENOMEM: not mapped throughout */
             errno = reason;

@@ -19,7 +19,7 @@ struct vmem_facts vmem_os_facts(void);
 enum vbuf_status vmem_os_supports(const struct vmem_options *options);
 
 /*
- * Address space without access and without charge, with the advice and the name, aligned to
+ * Address space without access, or readable, and without charge, with the advice and the name, aligned to
  * `alignment`, at least a page. VBUF_OK or VBUF_NOMEM.
  */
 enum vbuf_status vmem_os_reserve(size_t size, size_t alignment, const struct vmem_options *options,
@@ -29,7 +29,7 @@ enum vbuf_status vmem_os_reserve(size_t size, size_t alignment, const struct vme
 enum vbuf_status vmem_os_commit(void *address, size_t size);
 
 /*
- * Without access, pages or charge. VBUF_OK or VBUF_NOMEM: all is as before, unless *lost, false at
+ * As it was reserved, without pages or charge. VBUF_OK or VBUF_NOMEM: all is as before, unless *lost, false at
  * the call, became true: the range may hold foreign mappings.
  */
 enum vbuf_status vmem_os_decommit(void *address, size_t size, const struct vmem_options *options,

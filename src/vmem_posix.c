@@ -47,6 +47,12 @@ enum vbuf_status vmem_os_supports(const struct vmem_options *options)
     return plain ? VBUF_OK : VBUF_UNSUPPORTED;
 }
 
+/* Of what is not committed. */
+static int protection(const struct vmem_options *options)
+{
+    return options->readable ? PROT_READ : PROT_NONE;
+}
+
 /* Cuts [start, start + size + slack) down to an aligned range of `size` bytes, or gives it all back. */
 static void *trim(char *start, size_t size, size_t slack, size_t alignment)
 {
@@ -63,9 +69,8 @@ static void *trim(char *start, size_t size, size_t slack, size_t alignment)
 enum vbuf_status vmem_os_reserve(size_t size, size_t alignment, const struct vmem_options *options,
                                  void **base)
 {
-    (void)options; /* those that would matter are not supported */
     size_t slack = alignment - vmem_os_page_size();
-    char *start = vbuf_sys_mmap(NULL, size + slack, PROT_NONE, 0);
+    char *start = vbuf_sys_mmap(NULL, size + slack, protection(options), 0);
     if (start == MAP_FAILED)
         return VBUF_NOMEM;
     *base = trim(start, size, slack, alignment);
@@ -78,9 +83,9 @@ enum vbuf_status vmem_os_commit(void *address, size_t size)
 }
 
 /* Maps the range afresh if the system finds it free. */
-static bool close_hole(void *address, size_t size)
+static bool close_hole(void *address, size_t size, const struct vmem_options *options)
 {
-    void *closed = vbuf_sys_mmap(address, size, PROT_NONE, 0);
+    void *closed = vbuf_sys_mmap(address, size, protection(options), 0);
     if (closed != MAP_FAILED && closed != address)
         vbuf_sys_munmap(closed, size);
     return closed == address;
@@ -89,11 +94,10 @@ static bool close_hole(void *address, size_t size)
 enum vbuf_status vmem_os_decommit(void *address, size_t size, const struct vmem_options *options,
                                   bool *lost)
 {
-    (void)options; /* those that would matter are not supported */
-    if (vbuf_sys_mmap(address, size, PROT_NONE, MAP_FIXED) != MAP_FAILED)
+    if (vbuf_sys_mmap(address, size, protection(options), MAP_FIXED) != MAP_FAILED)
         return VBUF_OK;
     int reason = errno;
-    if (close_hole(address, size))
+    if (close_hole(address, size, options))
         return VBUF_OK;
     *lost = vbuf_sys_msync(address, size, MS_ASYNC) != 0; /* ENOMEM: not mapped throughout */
     errno = reason;

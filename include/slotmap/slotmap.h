@@ -162,13 +162,11 @@ struct slotmap_thread_ {
 struct slotmap {
     /* Fixed at creation. */
     struct ebr_domain *domain_;
-    unsigned char *slots_; /* slot i at slots_ + i * slot_size_; slot 0 is never used */
     size_t slot_size_;
     size_t value_offset_;
     size_t value_size_;
-    unsigned char *threads_; /* thread i's part at threads_ + i * SLOTMAP_THREAD_STRIDE_ */
-    bool full_fence_;        /* the light side of the fence must be a full one */
-    bool apart_; /* slots are larger than SLOTMAP_DEFINE thinks: updatable, or revivable */
+    bool full_fence_; /* the light side of the fence must be a full one */
+    bool apart_;      /* slots are larger than SLOTMAP_DEFINE thinks: updatable, or revivable */
     bool updatable_;
     uint8_t index_bits_; /* of a handle, that slots need; 32 at most */
     /* Written by growers, read by everybody. Only grow. */
@@ -176,7 +174,13 @@ struct slotmap {
     struct vbuf_atomic_u32 thread_limit_; /* ids from 1 up to it have a committed part */
 };
 
+/*
+ * Where the threads' parts and the slots lie in a map: fixed, so that no pointer has to be loaded. For parts see
+ * EBR_RECORDS_OFFSET_; slots are aligned to any page there is. What lies in between is address space only.
+ */
+#define SLOTMAP_THREADS_OFFSET_ (1024 + 128)
 #define SLOTMAP_THREAD_STRIDE_ 256
+#define SLOTMAP_SLOTS_OFFSET_ ((size_t)2 << 20)
 #define SLOTMAP_BATCH_ 64
 #define SLOTMAP_TAKING_ 1
 
@@ -209,15 +213,15 @@ VBUF_ALWAYS_INLINE bool slotmap_thread_of_(const struct slotmap *map,
     /* Acquire: the part may have been committed by another thread, along with its own. Pairs with commit_part. */
     if (VBUF_UNLIKELY(id - 1 >= vbuf_u32_load_acquire(&map->thread_limit_)))
         return false;
-    *thread =
-        (struct slotmap_thread_ *)(void *)(map->threads_ + (size_t)id * SLOTMAP_THREAD_STRIDE_);
+    *thread = (struct slotmap_thread_ *)((uintptr_t)map + SLOTMAP_THREADS_OFFSET_ +
+                                         (size_t)id * SLOTMAP_THREAD_STRIDE_);
     return true;
 }
 
 static inline struct slotmap_slot_ *slotmap_slot_at_(const struct slotmap *map, uint32_t index,
                                                      size_t slot_size)
 {
-    return (struct slotmap_slot_ *)(void *)(map->slots_ + (size_t)index * slot_size);
+    return (struct slotmap_slot_ *)((uintptr_t)map + SLOTMAP_SLOTS_OFFSET_ + index * slot_size);
 }
 
 /* The slot that lives under exactly these bits; false: none does. Any bits are safe. */
@@ -231,8 +235,8 @@ VBUF_ALWAYS_INLINE bool slotmap_find_(const struct slotmap *map, uint64_t bits, 
         return false;
     *slot = slotmap_slot_at_(map, index, slot_size);
     /* Acquire pairs with the release in slotmap_publish_: the value is whole. */
-    return vbuf_u32_load_acquire(&(*slot)->generation) == generation &&
-           (generation & SLOTMAP_STATE_) == SLOTMAP_LIVE_;
+    return VBUF_LIKELY(vbuf_u32_load_acquire(&(*slot)->generation) == generation) &&
+           VBUF_LIKELY((generation & SLOTMAP_STATE_) == SLOTMAP_LIVE_);
 }
 
 /*
@@ -629,7 +633,8 @@ VBUF_API size_t slotmap_collect(struct slotmap *map);
 /* An iteration. Keep it on the stack; nothing to release. */
 struct slotmap_iter {
     struct slotmap *map;
-    uint32_t index; /* the next slot to look at */
+    struct slotmap_slot_ *slot_; /* the next slot to look at */
+    uint32_t index;              /* its number */
     uint32_t end;
 };
 
@@ -646,6 +651,7 @@ static inline bool slotmap_iter_split(struct slotmap_iter *iter, struct slotmap_
         return false;
     *other = *iter;
     other->index = iter->index + (iter->end - iter->index) / 2;
+    other->slot_ = slotmap_slot_at_(iter->map, other->index, iter->map->slot_size_);
     iter->end = other->index;
     return true;
 }
@@ -655,7 +661,8 @@ VBUF_ALWAYS_INLINE void *slotmap_iter_next_(struct slotmap_iter *iter, uint64_t 
 {
     while (iter->index < iter->end) {
         uint32_t index = iter->index++;
-        struct slotmap_slot_ *slot = slotmap_slot_at_(iter->map, index, slot_size);
+        struct slotmap_slot_ *slot = iter->slot_;
+        iter->slot_ = (struct slotmap_slot_ *)(void *)((unsigned char *)slot + slot_size);
         /* Pairs with slotmap_publish_. */
         uint32_t generation = vbuf_u32_load_acquire(&slot->generation);
         if ((generation & SLOTMAP_STATE_) != SLOTMAP_LIVE_)

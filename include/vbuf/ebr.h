@@ -91,14 +91,16 @@ struct ebr_report {
 /*
  * A thread's record in a domain. The epoch is one of the two below, or what the outermost pin read
  * of G, which is 2 at least; its owner writes it, advance reads it. Zeroed is unattached, and then
- * both inlined paths go the slow way.
+ * both inlined paths go the slow way; so they do in full-fence mode, whose records are never IDLE, and
+ * nest differently.
  */
 struct ebr_record_ {
     struct vbuf_atomic_u64 epoch;
-    uint32_t nest; /* owner only: 0 unattached, else 1 + pins inside the outermost */
+    uint32_t nest; /* owner only: 0 unattached, else 1 + pins inside the outermost, | EBR_FULL_ */
 };
-#define EBR_UNATTACHED_ 0
+#define EBR_AWAY_ 0 /* unattached, or idle in full-fence mode */
 #define EBR_IDLE_ 1
+#define EBR_FULL_ UINT32_C(0x80000000)
 
 /* Lines of its own for every record: its owner stores to it at every pin. */
 #define EBR_RECORD_STRIDE_ 256
@@ -109,16 +111,22 @@ struct ebr_reader {
     struct vbuf_atomic_u32 taken_;
 };
 
-/* The first lines of struct ebr_domain: read by every pin, written by advance and attach only. */
+/*
+ * Where record 0 lies in a domain. Never at the beginning of a page: a load whose address ends in the same 12 bits
+ * as a store just before it waits for the store, and pins load from where domains and maps begin (measured: a
+ * quarter more time for a pin and get).
+ */
+#define EBR_RECORDS_OFFSET_ (1024 + 128)
+
+/* The first line of struct ebr_domain: read by every pin, written by advance only. */
 struct ebr_domain_head_ {
     struct vbuf_atomic_u64 epoch; /* G */
-    unsigned char *records;       /* fixed; record i at i * EBR_RECORD_STRIDE_; 0 is nobody's */
-    struct vbuf_atomic_u32 record_limit; /* records below are committed; only grows */
 };
 
 /* What a thread keeps for itself. id 0: none, or none left. Initial-exec: one load to reach it. */
 struct vbuf_thread_ {
     uint32_t id;
+    uint32_t record_;     /* id * EBR_RECORD_STRIDE_: where its record lies among a domain's */
     uint32_t shared_pins; /* pins this thread holds through the shared word of any domain */
     uint32_t reclaiming;  /* it is inside a reclaim function, or a destructor of a map */
 };
@@ -126,18 +134,14 @@ extern VBUF_API __thread struct vbuf_thread_ vbuf_self_ __attribute__((tls_model
 
 VBUF_API void ebr_pin_slow_(struct ebr_domain *domain);
 VBUF_API void ebr_unpin_slow_(struct ebr_domain *domain);
+VBUF_API void ebr_repin_slow_(struct ebr_domain *domain);
+VBUF_API void ebr_pin_on_slow_(struct ebr_domain *domain, struct ebr_record_ *record);
+VBUF_API void ebr_unpin_on_slow_(struct ebr_record_ *record);
 
-/* Whether the calling thread's number has a record in this domain, attached or not; which. (A status and
- * an out-parameter rather than NULL: a pointer just computed would be tested again.) */
-static inline bool ebr_self_(const struct ebr_domain *domain, struct ebr_record_ **record)
+/* The calling thread's record in the domain. Every number has one: what is not committed reads as zeros. */
+static inline struct ebr_record_ *ebr_self_(const struct ebr_domain *domain)
 {
-    const struct ebr_domain_head_ *head = (const struct ebr_domain_head_ *)domain;
-    uint32_t id = vbuf_self_.id;
-    /* Relaxed: a record that another thread committed along with its own reads as zeros: unattached. */
-    if (VBUF_UNLIKELY(id >= vbuf_u32_load_relaxed(&head->record_limit)))
-        return false;
-    *record = (struct ebr_record_ *)(void *)(head->records + (size_t)id * EBR_RECORD_STRIDE_);
-    return true;
+    return (struct ebr_record_ *)((uintptr_t)domain + EBR_RECORDS_OFFSET_ + vbuf_self_.record_);
 }
 
 /* For unpin: whether an unpin without a pin should be caught. Free where it should not. */
@@ -151,7 +155,7 @@ static inline bool ebr_is_pinned_(const struct ebr_record_ *record)
 #endif
 }
 
-/* Announces the current epoch. Everything the thread reads after it, it reads inside the pin. */
+/* Announces the current epoch; not in full-fence mode. Everything the thread reads after it, it reads inside the pin. */
 static inline void ebr_announce_(const struct ebr_domain *domain, struct ebr_record_ *record)
 {
     const struct ebr_domain_head_ *head = (const struct ebr_domain_head_ *)domain;
@@ -162,10 +166,7 @@ static inline void ebr_announce_(const struct ebr_domain *domain, struct ebr_rec
      * in advance. For a first pin nothing before it needs ordering.
      */
     vbuf_u64_store_release(&record->epoch, epoch);
-    if (epoch & 1)
-        vbuf_fence_full();
-    else
-        vbuf_fence_light();
+    vbuf_fence_light();
 }
 
 /* ---- public ---- */
@@ -214,10 +215,8 @@ VBUF_API enum vbuf_status ebr_detach(struct ebr_domain *domain);
  */
 static inline void ebr_pin(struct ebr_domain *domain)
 {
-    struct ebr_record_ *record;
-    /* Relaxed: our own. */
-    if (VBUF_LIKELY(ebr_self_(domain, &record) &&
-                    vbuf_u64_load_relaxed(&record->epoch) == EBR_IDLE_))
+    struct ebr_record_ *record = ebr_self_(domain);
+    if (VBUF_LIKELY(vbuf_u64_load_relaxed(&record->epoch) == EBR_IDLE_)) /* our own */
         ebr_announce_(domain, record);
     else
         ebr_pin_slow_(domain);
@@ -230,8 +229,8 @@ static inline void ebr_pin(struct ebr_domain *domain)
  */
 static inline void ebr_unpin(struct ebr_domain *domain)
 {
-    struct ebr_record_ *record;
-    if (VBUF_LIKELY(ebr_self_(domain, &record) && record->nest == 1 && ebr_is_pinned_(record)))
+    struct ebr_record_ *record = ebr_self_(domain);
+    if (VBUF_LIKELY(record->nest == 1 && ebr_is_pinned_(record)))
         /* Pairs with the acquire scan in advance. */
         vbuf_u64_store_release(&record->epoch, EBR_IDLE_);
     else
@@ -245,10 +244,11 @@ static inline void ebr_unpin(struct ebr_domain *domain)
  */
 static inline void ebr_repin(struct ebr_domain *domain)
 {
-    struct ebr_record_ *record;
-    if (ebr_self_(domain, &record) && record->nest == 1 &&
-        vbuf_u64_load_relaxed(&record->epoch) > EBR_IDLE_)
+    struct ebr_record_ *record = ebr_self_(domain);
+    if (VBUF_LIKELY(record->nest == 1 && vbuf_u64_load_relaxed(&record->epoch) > EBR_IDLE_))
         ebr_announce_(domain, record);
+    else
+        ebr_repin_slow_(domain);
 }
 
 /* ---- readers: pins that belong to no thread ---- */
@@ -273,7 +273,7 @@ static inline void ebr_pin_on(struct ebr_domain *domain, struct ebr_reader *read
     if (VBUF_LIKELY(vbuf_u64_load_relaxed(&record->epoch) == EBR_IDLE_)) /* our own */
         ebr_announce_(domain, record);
     else
-        record->nest++;
+        ebr_pin_on_slow_(domain, record);
 }
 
 /* Ends the innermost pin of a reader. Wait-free. */
@@ -284,7 +284,7 @@ static inline void ebr_unpin_on(struct ebr_domain *domain, struct ebr_reader *re
     if (VBUF_LIKELY(record->nest == 1))
         vbuf_u64_store_release(&record->epoch, EBR_IDLE_); /* pairs with the scan in advance */
     else
-        record->nest--;
+        ebr_unpin_on_slow_(record);
 }
 
 /*

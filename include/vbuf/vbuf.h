@@ -66,8 +66,9 @@ struct vbuf_options {
     size_t keep; /* bytes of capacity that never go back by themselves: 1 for as few as possible,
                          SIZE_MAX for all; 0 means VBUF_KEEP */
     struct vbuf_growth growth;
-    enum vmem_huge_pages huge_pages; /* these three: see vmem.h */
+    enum vmem_huge_pages huge_pages; /* these four: see vmem.h */
     enum vmem_charge charge;
+    bool readable;
     const char *name;
     vbuf_commit_hook *on_commit;     /* may be NULL */
     vbuf_decommit_hook *on_decommit; /* may be NULL */

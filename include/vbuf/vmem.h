@@ -61,6 +61,7 @@ struct vmem_options {
         min_size; /* bytes: what the system cannot give may be smaller, down to this; 0: may not */
     enum vmem_huge_pages huge_pages;
     enum vmem_charge charge;
+    bool readable; /* what is not committed reads as zeros, still uncharged, instead of trapping */
     const char *name; /* shown by the system, in /proc/self/maps as [anon:name]; 1 to VMEM_NAME_MAX
                          printable characters other than \ ` $ [ ]. NULL: none. Not copied: it stays
                          valid until the reservation is released */
@@ -114,7 +115,7 @@ static inline struct vmem vmem_dangling(size_t alignment)
 {
     struct vmem vm = {(void *)alignment,
                       0,
-                      {alignment, 0, VMEM_HUGE_PAGES_DEFAULT, VMEM_CHARGED, NULL},
+                      {alignment, 0, VMEM_HUGE_PAGES_DEFAULT, VMEM_CHARGED, false, NULL},
                       {0},
                       {0}};
     return vm;

@@ -410,3 +410,27 @@ TEST(vmem_options, names_show_in_the_systems_books_and_stay)
     CHECK_EQ(proc_count_mappings(vm.base, vm.size), 1);
     vmem_release(&vm);
 }
+
+/* ---- readable ---- */
+
+TEST(vmem_options, V1_readable_memory_reads_as_zeros_without_a_charge_until_it_is_committed)
+{
+    size_t page = vmem_page_size(), committed = 1;
+    struct vmem_options options = {.readable = true};
+    struct vmem vm;
+    REQUIRE(CHECK_STATUS(VBUF_OK, vmem_reserve(&vm, 64 * page, &options)));
+    CHECK(pages_hold(&vm, 0, 64, 0));
+    CHECK(!proc_mapping_has_flag(vm.base, "ac"));
+    CHECK(!proc_mapping_has_flag(vm.base, "wr"));
+    CHECK_STATUS(VBUF_OK, vmem_commit(&vm, 16 * page, 8 * page));
+    memset(page_at(&vm, 16), 7, 8 * page);
+    CHECK(pages_hold(&vm, 0, 16, 0) && pages_hold(&vm, 16, 8, 7) && pages_hold(&vm, 24, 40, 0));
+    enum vbuf_status known = vmem_committed(&vm, 0, vm.size, &committed);
+    CHECK(known == VBUF_UNSUPPORTED || (known == VBUF_OK && committed == 8 * page));
+    CHECK_STATUS(VBUF_OK, vmem_decommit(&vm, 16 * page, 4 * page));
+    CHECK(pages_hold(&vm, 0, 20, 0) && pages_hold(&vm, 20, 4, 7) && pages_hold(&vm, 24, 40, 0));
+    CHECK(!proc_mapping_has_flag(page_at(&vm, 16), "wr"));
+    CHECK_STATUS(VBUF_OK, vmem_decommit(&vm, 0, vm.size));
+    CHECK(pages_hold(&vm, 0, 64, 0));
+    vmem_release(&vm);
+}

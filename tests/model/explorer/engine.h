@@ -87,12 +87,13 @@ void space_start(void); /* once */
 void space_begin_run(void);
 void space_end_run(void);
 bool space_contains(const void *address);
-bool space_is_empty(void);                          /* nothing is reserved */
-void space_check(const char *address, size_t size); /* fails the run unless it may be used */
+bool space_is_empty(void); /* nothing is reserved */
+void space_check(const char *address, size_t size,
+                 bool write); /* fails the run unless it may be used so */
 void space_check_known(const char *address,
                        size_t size); /* fails it unless it may be written plainly */
 void space_make_zero(char *begin, size_t size);
-void *space_reserve(size_t size);
+void *space_reserve(size_t size, bool readable);
 bool space_is_reserved(const void *address, size_t size);
 void space_release(void *address, size_t size);
 void space_commit(void *address, size_t size);

@@ -101,12 +101,12 @@ static bool is_in_object(const char *address, size_t size)
     return false;
 }
 
-static void check_there(const void *address, size_t size)
+static void check_there(const void *address, size_t size, bool write)
 {
     if (!space_contains(address))
         return;
     if ((const char *)address < SPACE_OBJECTS)
-        space_check(address, size);
+        space_check(address, size, write);
     else if (!is_in_object(address, size) && !cell_at((uintptr_t)address & ~(uintptr_t)7)->freed)
         explore_fail("use of memory beyond an object: %p", address);
 }
@@ -203,7 +203,7 @@ void plain_access(const void *address, size_t size, bool write, void *caller)
     if (engine == NULL || !engine->inside || size == 0 || !is_followed(address))
         return;
     tell(address, size, write, caller);
-    check_there(address, size);
+    check_there(address, size, write);
     if (write && space_contains(address) && (const char *)address < SPACE_OBJECTS)
         space_check_known(address, size);
     touch_all(address, size, write ? PLAIN_WRITE : PLAIN_READ);
@@ -213,7 +213,7 @@ void plain_check_atomic(const void *address, size_t size, bool write)
 {
     if (!is_followed(address))
         return;
-    check_there(address, size);
+    check_there(address, size, write);
     touch_all(address, size, write ? ATOMIC_WRITE : ATOMIC_READ);
 }
 

@@ -41,7 +41,7 @@ struct commit {
 };
 
 struct space {
-    struct ranges reserved, committed;
+    struct ranges reserved, readable, committed;
     char *next;
     uint32_t run;
     struct commit commits[COMMITS];
@@ -62,7 +62,7 @@ void space_start(void)
 
 void space_begin_run(void)
 {
-    space->reserved.count = space->committed.count = 0;
+    space->reserved.count = space->readable.count = space->committed.count = 0;
     space->next = SPACE;
     space->run++;
 }
@@ -209,19 +209,23 @@ static void forget_commits(const char *begin, const char *end)
 
 /* ---- reserve, commit ---- */
 
-void space_check(const char *address, size_t size)
+void space_check(const char *address, size_t size, bool write)
 {
-    if (!is_within(&space->committed, address, address + size))
+    const char *end = address + size;
+    if (!is_within(&space->committed, address, end) &&
+        (write || !is_within(&space->readable, address, end)))
         explore_fail("use of memory that is not committed: %p", (const void *)address);
 }
 
-void *space_reserve(size_t size)
+void *space_reserve(size_t size, bool readable)
 {
     if (size > (size_t)(SPACE_OBJECTS - space->next))
         return NULL;
     char *begin = space->next;
     space->next += (size + 0x10ffff) & ~(size_t)0xffff; /* with a gap */
     add_range(&space->reserved, begin, begin + size);
+    if (readable)
+        add_range(&space->readable, begin, begin + size);
     return begin;
 }
 
@@ -265,4 +269,5 @@ void space_release(void *address, size_t size)
 {
     space_decommit(address, size);
     remove_range(&space->reserved, address, (char *)address + size);
+    remove_range(&space->readable, address, (char *)address + size);
 }

@@ -53,7 +53,6 @@ static void system_call(void *caller, const char *name, const void *address, siz
 
 void *vbuf_sys_mmap(void *address, size_t length, int protection, int flags)
 {
-    (void)protection;
     system_call(HERE, "mmap", address, length);
     if (fails())
         return MAP_FAILED;
@@ -65,7 +64,7 @@ void *vbuf_sys_mmap(void *address, size_t length, int protection, int flags)
         errno = EEXIST;
         return MAP_FAILED;
     }
-    void *fresh = space_reserve(length);
+    void *fresh = space_reserve(length, protection & PROT_READ);
     if (fresh == NULL)
         errno = ENOMEM;
     return fresh != NULL ? fresh : MAP_FAILED;

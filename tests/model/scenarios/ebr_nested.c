@@ -56,6 +56,25 @@ static void look_before_and_after_repin(void)
     EXPLORE(ebr_detach(domain) == VBUF_OK);
 }
 
+/* A pin lets the epoch go one step; a repin lets it go another, an inner one does not. */
+static void step_by_repins(void)
+{
+    struct ebr_report stats;
+    if (ebr_attach(domain) != VBUF_OK)
+        return;
+    ebr_pin(domain);
+    ebr_collect(domain);
+    ebr_pin(domain);
+    ebr_repin(domain);
+    ebr_unpin(domain);
+    ebr_collect(domain);
+    EXPLORE(ebr_stats(domain, &stats) == VBUF_OK && stats.advances == 1);
+    ebr_repin(domain);
+    ebr_collect(domain);
+    EXPLORE(ebr_stats(domain, &stats) == VBUF_OK && stats.advances == 2);
+    ebr_unpin(domain);
+}
+
 const struct explore_scenario ebr_nested_pins = {
     .name = "ebr.nested-pins",
     .checks = "E1",
@@ -72,4 +91,41 @@ const struct explore_scenario ebr_nested_repin = {
     .threads = {look_before_and_after_repin, remove_both},
     .finish = finish,
     .bounds = {.together = 2},
+};
+
+const struct explore_scenario ebr_nested_pins_full_fence = {
+    .name = "ebr.nested-pins-full-fence",
+    .checks = "E1 E2",
+    .set_up = set_up,
+    .threads = {look_around_inner_pin, remove_both},
+    .finish = finish,
+    .bounds = {.together = 2},
+    .full_fence = true,
+};
+
+const struct explore_scenario ebr_nested_repin_full_fence = {
+    .name = "ebr.nested-repin-full-fence",
+    .checks = "E1 E2",
+    .set_up = set_up,
+    .threads = {look_before_and_after_repin, remove_both},
+    .finish = finish,
+    .bounds = {.together = 2},
+    .full_fence = true,
+};
+
+const struct explore_scenario ebr_nested_steps = {
+    .name = "ebr.nested-steps",
+    .checks = "E1",
+    .set_up = set_up,
+    .threads = {step_by_repins},
+    .finish = finish,
+};
+
+const struct explore_scenario ebr_nested_steps_full_fence = {
+    .name = "ebr.nested-steps-full-fence",
+    .checks = "E1 E2",
+    .set_up = set_up,
+    .threads = {step_by_repins},
+    .finish = finish,
+    .full_fence = true,
 };

@@ -10,6 +10,7 @@
 #define EBR_OBJECTS_H
 
 #include "explore.h"
+#include "threads.h"
 #include "vbuf/ebr.h"
 
 #define OBJECT_VALUE 7
@@ -74,16 +75,16 @@ static inline void unlink_and_retire(struct ebr_domain *domain, struct vbuf_atom
  */
 static inline uint32_t attach_a_thread(struct ebr_domain *domain)
 {
-    vbuf_self_.id = 0;
+    vbuf_thread_set_number(0);
     EXPLORE(ebr_attach(domain) == VBUF_OK);
     uint32_t number = vbuf_self_.id;
-    vbuf_self_.id = 0;
+    vbuf_thread_set_number(0);
     return number;
 }
 
 static inline void be_thread(uint32_t number)
 {
-    vbuf_self_.id = number;
+    vbuf_thread_set_number(number);
 }
 
 /* For finish: what no thread has removed is freed, then the domain is destroyed. */

@@ -27,6 +27,13 @@ static void look_at_first(void)
     look_pinned(domain, &places[0]);
 }
 
+/* What the first pin leaves behind does not spare the second its fence. */
+static void look_twice(void)
+{
+    look_pinned(domain, &places[1]);
+    look_pinned(domain, &places[0]);
+}
+
 static void look_at_two(void)
 {
     ebr_pin(domain);
@@ -73,6 +80,15 @@ const struct explore_scenario ebr_pin_full_fence = {
     .checks = "E1 E2",
     .set_up = set_up,
     .threads = {look_at_first, remove_first},
+    .finish = finish,
+    .full_fence = true,
+};
+
+const struct explore_scenario ebr_pin_full_fence_again = {
+    .name = "ebr.pin-full-fence-again",
+    .checks = "E1 E2",
+    .set_up = set_up,
+    .threads = {look_twice, remove_first},
     .finish = finish,
     .full_fence = true,
 };

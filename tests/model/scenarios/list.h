@@ -251,12 +251,17 @@ SCENARIO(ebr_grace_glance)
 /* ebr_nested.c */
 SCENARIO(ebr_nested_pins)
 SCENARIO(ebr_nested_repin)
+SCENARIO(ebr_nested_pins_full_fence)
+SCENARIO(ebr_nested_repin_full_fence)
+SCENARIO(ebr_nested_steps)
+SCENARIO(ebr_nested_steps_full_fence)
 /* ebr_numbers.c */
 SCENARIO(ebr_numbers_two)
 SCENARIO(ebr_numbers_three)
 /* ebr_pin.c */
 SCENARIO(ebr_pin_remove)
 SCENARIO(ebr_pin_full_fence)
+SCENARIO(ebr_pin_full_fence_again)
 SCENARIO(ebr_pin_barriers_fail)
 SCENARIO(ebr_pin_bags)
 SCENARIO(ebr_pin_two_removers)

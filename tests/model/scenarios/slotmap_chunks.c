@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
+#include "ebr_domain.h"
 #include "slotmap_scenario.h"
 
 static slotmap_handle handles[MOST_VALUES];
@@ -187,8 +188,7 @@ static struct vbuf_atomic_u32 popped;
 static bool popper_is_pinned(const void *context)
 {
     (void)context;
-    unsigned char *records = ((struct ebr_domain_head_ *)map->domain_)->records;
-    struct ebr_record_ *record = (void *)(records + 2 * EBR_RECORD_STRIDE_);
+    const struct ebr_record_ *record = &record_at(map->domain_, 2)->head;
     return record->epoch.raw > EBR_IDLE_ || popped.raw != 0;
 }
 

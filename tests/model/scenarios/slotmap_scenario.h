@@ -195,17 +195,17 @@ static inline void act_as(uint32_t number)
 {
     ebr_detach(map->domain_);
     while (vbuf_thread_numbers_used() <= number) {
-        vbuf_self_.id = 0;
+        vbuf_thread_set_number(0);
         vbuf_thread_number();
     }
-    vbuf_self_.id = number;
+    vbuf_thread_set_number(number);
 }
 
 /* Those up to this number exit. */
 static inline void exit_up_to(uint32_t number)
 {
     for (uint32_t i = number; i > 0; i--) {
-        vbuf_self_.id = i;
+        vbuf_thread_set_number(i);
         explore_end_thread();
     }
 }

@@ -79,7 +79,7 @@ static void do_without(void)
 /* Number 2, which was there throughout, collects what number 1 has left. */
 static void finish_by_other(void)
 {
-    vbuf_self_.id = 2;
+    vbuf_thread_set_number(2);
     finish();
 }
 
