@@ -371,6 +371,7 @@ SCENARIO(slotmap_steps_release)
 SCENARIO(slotmap_steps_held)
 SCENARIO(slotmap_steps_held_plain)
 SCENARIO(slotmap_steps_two_releases)
+SCENARIO(slotmap_steps_release_revivable)
 /* slotmap_taker.c */
 SCENARIO(slotmap_taker_stopped)
 SCENARIO(slotmap_taker_in_destructor)
