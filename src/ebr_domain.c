@@ -9,8 +9,8 @@
  * Threads without a record share record 0, which nobody pins: what they retire goes to the orphans, and
  * one of them at a time, by a try-lock, adopts, seals and reclaims there.
  *
- * fork. The child keeps the calling thread's record. The others' are cleared; what they had retired
- * is abandoned: it may be half-updated.
+ * fork. The child keeps the calling thread's record, and record 0 unless somebody was at it. The others' are
+ * cleared; what they had retired is abandoned: it may be half-updated.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -125,6 +125,16 @@ static void unlock_domains(void)
     pthread_mutex_unlock(&domains_lock);
 }
 
+/* Clears a record, but for its figures: what one thread retired, another may have reclaimed. */
+static void abandon(struct record *record)
+{
+    uint64_t retired = vbuf_u64_load_relaxed(&record->retired); /* the child has one thread */
+    uint64_t reclaimed = vbuf_u64_load_relaxed(&record->reclaimed);
+    memset(record, 0, sizeof *record);
+    vbuf_u64_store_relaxed(&record->retired, retired);
+    vbuf_u64_store_relaxed(&record->reclaimed, reclaimed);
+}
+
 static void forget_other_threads(void)
 {
     for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
@@ -132,8 +142,10 @@ static void forget_other_threads(void)
         /* Relaxed: the child has one thread. */
         uint32_t limit = vbuf_u32_load_relaxed(&domain->head.record_limit);
         for (uint32_t i = 0; i < limit; i++) {
-            if (record_at(domain, i) != self)
-                memset(record_at(domain, i), 0, sizeof(struct record));
+            struct record *record = record_at(domain, i);
+            bool whole = i == 0 && vbuf_u32_load_relaxed(&record->taken) == 0;
+            if (record != self && !whole)
+                abandon(record);
         }
         if (self != NULL)
             vbuf_u64_store_relaxed(&self->system_id, vbuf_sys_thread_id());

@@ -74,7 +74,7 @@ struct ebr_report {
     uint64_t barriers_failed;   /* heavy barriers the system refused: nothing was freed for them */
     uint64_t barrier_ns;        /* nanoseconds spent in heavy barriers */
     uint64_t retired;           /* entries given to ebr_retire */
-    uint64_t reclaimed;         /* entries destroyed; retired - reclaimed are waiting */
+    uint64_t reclaimed;         /* entries destroyed; the rest waits, or a fork abandoned it */
     uint32_t threads;           /* threads that have a record now */
     uint32_t overflow_pins;     /* pins held now through the shared word */
     uint32_t readers;           /* readers that exist now */
