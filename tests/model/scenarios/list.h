@@ -275,6 +275,7 @@ SCENARIO(ebr_shared_refused)
 SCENARIO(ebr_stats_churn)
 SCENARIO(ebr_stats_shared)
 SCENARIO(ebr_stats_new)
+SCENARIO(ebr_stats_stall)
 /* ebr_steps.c */
 SCENARIO(ebr_steps_two)
 SCENARIO(ebr_steps_barriers_fail)
