@@ -221,9 +221,12 @@ enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
 {
     uint64_t epoch = ebr_epoch(domain);
     enum ebr_advance result = try_to_advance(domain, epoch, pressing);
-    if (VBUF_UNLIKELY(result == EBR_HELD))
-        note_hold(domain, epoch);
-    return result;
+    if (VBUF_LIKELY(result != EBR_HELD))
+        return result;
+    if (ebr_epoch(domain) != epoch) /* another was faster, and what looked behind may be ahead */
+        return EBR_ADVANCED;
+    note_hold(domain, epoch);
+    return EBR_HELD;
 }
 
 /* ---- retire and reclaim ---- */

@@ -284,6 +284,7 @@ SCENARIO(ebr_steps_shared)
 SCENARIO(ebr_steps_synchronize)
 SCENARIO(ebr_steps_new_reader)
 SCENARIO(ebr_steps_batch)
+SCENARIO(ebr_steps_ahead)
 /* ebr_synchronize.c */
 SCENARIO(ebr_synchronize_free)
 SCENARIO(ebr_synchronize_retired)
