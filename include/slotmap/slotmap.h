@@ -574,7 +574,8 @@ VBUF_API enum vbuf_status slotmap_release(struct slotmap *map, slotmap_handle ha
  * itself.
  * Returns VBUF_INVALID iff value is NULL or the map is not updatable; VBUF_STALE iff nothing lives there;
  * VBUF_BUSY iff another write of the same value is under way, which may have been stopped: nothing changed.
- * Lock-free. A read that returns the value happens after the write (S4).
+ * Lock-free. A read that returns the value happens after the write (S4). Who removes the value and asks for it, is
+ * handed what the last write that returned VBUF_OK put there; so is its destructor.
  */
 VBUF_API enum vbuf_status slotmap_write(struct slotmap *map, slotmap_handle handle,
                                         const void *value);
