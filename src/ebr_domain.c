@@ -150,7 +150,9 @@ static void forget_other_threads(void)
         if (self != NULL)
             vbuf_u64_store_relaxed(&self->system_id, vbuf_sys_thread_id());
         /* Readers are the fibres', and the fibres may all be here. */
-        vbuf_u32_store_relaxed(&domain->registered, (self != NULL) + count_readers(domain));
+        uint32_t readers = count_readers(domain);
+        vbuf_u32_store_relaxed(&domain->readers, readers);
+        vbuf_u32_store_relaxed(&domain->registered, (self != NULL) + readers);
         if (vbuf_self_.shared_pins == 0)
             vbuf_u32_store_relaxed(&domain->shared_pins, 0);
     }
@@ -188,35 +190,42 @@ static enum vbuf_status commit_reader(struct ebr_domain *domain, uint32_t number
     return VBUF_OK;
 }
 
-/* Takes a reader that nobody has; its memory is committed first. */
-static enum vbuf_status take_reader(struct ebr_domain *domain, struct ebr_reader **taken)
+/* Takes a reader that nobody has. There is one, below the limit: see ebr_reader_create. */
+static struct ebr_reader *take_reader(struct ebr_domain *domain)
 {
-    uint32_t hint = vbuf_u32_load_relaxed(&domain->reader_hint); /* a hint */
-    for (uint32_t i = 0; i < domain->max_readers; i++) {
-        uint32_t number = (hint + i) % domain->max_readers, free = 0;
-        enum vbuf_status status = commit_reader(domain, number);
-        if (status != VBUF_OK)
-            return status;
+    uint32_t number = vbuf_u32_load_relaxed(&domain->reader_hint); /* a hint */
+    for (;; number++) {
+        uint32_t free = 0;
+        number %= readers_to_scan(domain);
         struct ebr_reader *reader = reader_at(domain, number);
         /* A look first. The CAS acquires what the last holder did with it; pairs with the release in destroy. */
         if (vbuf_u32_load_relaxed(&reader->taken_) != 0 ||
             !vbuf_u32_cas_acq_rel(&reader->taken_, &free, 1))
             continue;
         vbuf_u32_store_relaxed(&domain->reader_hint, number + 1);
-        *taken = reader;
-        return VBUF_OK;
+        return reader;
     }
-    return VBUF_FULL;
 }
 
 enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct ebr_reader **reader)
 {
     if (reader == NULL)
         return VBUF_INVALID;
-    struct ebr_reader *taken = NULL;
-    enum vbuf_status status = take_reader(domain, &taken);
-    if (status != VBUF_OK)
+    /*
+     * Counted, then committed, then taken; given back in the opposite order. So of those that are committed more are
+     * counted than taken, or somebody commits more: one is free, though others may take it, and leave another.
+     */
+    uint32_t count = vbuf_u32_load_relaxed(&domain->readers); /* the CAS decides */
+    do {
+        if (count == domain->max_readers)
+            return VBUF_FULL;
+    } while (!vbuf_u32_cas_acq_rel(&domain->readers, &count, count + 1)); /* pairs with destroy */
+    enum vbuf_status status = commit_reader(domain, count);
+    if (status != VBUF_OK) {
+        vbuf_u32_fetch_add_acq_rel(&domain->readers, UINT32_MAX); /* minus 1 */
         return status;
+    }
+    struct ebr_reader *taken = take_reader(domain);
     /* Release, as in ebr_attach: for the last holder. */
     vbuf_u64_store_release(&taken->record_.epoch, EBR_IDLE_);
     taken->record_.nest = 1;
@@ -235,6 +244,7 @@ void ebr_reader_destroy(struct ebr_domain *domain, struct ebr_reader *reader)
     size_t offset = (size_t)((unsigned char *)reader - (unsigned char *)reader_at(domain, 0));
     vbuf_u32_store_relaxed(&domain->reader_hint, (uint32_t)(offset / READER_STRIDE)); /* a hint */
     vbuf_u32_store_release(&reader->taken_, 0); /* pairs with the CAS in take_reader */
+    vbuf_u32_fetch_add_acq_rel(&domain->readers, UINT32_MAX); /* minus 1; pairs with create */
 }
 
 /* ---- domains ---- */

@@ -257,7 +257,7 @@ static inline void ebr_repin(struct ebr_domain *domain)
  * Makes a reader, for a fibre, a task or a request that may go on on another thread while it is pinned. At most one
  * thread uses a reader at a time; who hands it on makes what it did happen before what the next does, as with
  * any data of the fibre.
- * Returns VBUF_INVALID iff reader is NULL; VBUF_FULL iff max_readers exist; VBUF_NOMEM iff memory for it is
+ * Returns VBUF_INVALID iff reader is NULL; VBUF_FULL iff max_readers exist or are being made; VBUF_NOMEM iff memory for it is
  * refused. Any thread; lock-free.
  */
 VBUF_API enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct ebr_reader **reader);

@@ -266,6 +266,7 @@ SCENARIO(ebr_reader_pin_full_fence)
 SCENARIO(ebr_reader_migrates)
 SCENARIO(ebr_reader_reused)
 SCENARIO(ebr_reader_overwritten)
+SCENARIO(ebr_reader_full)
 /* ebr_shared.c */
 SCENARIO(ebr_shared_pin)
 SCENARIO(ebr_shared_removers)
