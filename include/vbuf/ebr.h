@@ -57,7 +57,7 @@ struct ebr_options {
     /* Readers for ebr_pin_on; 0 means 1024, at most 2^20. What is not used costs address space only. */
     uint32_t max_readers;
     /*
-     * Told when the epoch has stood still for stall_limit nanoseconds because of a pin, and again each time as much
+     * Told when a pin holds back an epoch that has stood still for stall_limit nanoseconds, and again each time as much
      * more has passed: in the retire, collect or synchronize, on whatever thread, that finds it so. Must not use the domain,
      * but for ebr_stats, nor anything that retires into it. May be NULL.
      */
@@ -200,8 +200,8 @@ VBUF_API enum vbuf_status ebr_attach(struct ebr_domain *domain);
  * Takes the calling thread's record back; what it has retired is left to the others. Implied when
  * the thread exits, which ends its pins too (but those taken through the shared word). Detaching an
  * unattached thread is fine.
- * Returns VBUF_BUSY iff the thread is pinned (or, without a record here, holds a shared pin in any
- * domain) or inside a reclaim function.
+ * Returns VBUF_BUSY iff the thread has a record here and is pinned or inside a reclaim function, or has none and
+ * holds a shared pin in any domain.
  */
 VBUF_API enum vbuf_status ebr_detach(struct ebr_domain *domain);
 
