@@ -162,21 +162,31 @@ static enum ebr_advance issue_barrier(struct ebr_domain *domain, uint64_t epoch,
     return EBR_ADVANCED;
 }
 
+/*
+ * The epoch is this, or more, by now. Both only go up, the time first: so the time that is found with an epoch is not
+ * from before it, however long who notes it was stopped.
+ */
+static void note_epoch(struct ebr_domain *domain, uint64_t epoch)
+{
+    vbuf_u64_max_release(&domain->held_since, (uint64_t)vbuf_sys_now());
+    /* Pairs with the acquires in note_hold and ebr_stats. */
+    vbuf_u64_max_release(&domain->held_epoch, epoch);
+}
+
 /* The step itself, at `epoch`. */
 static enum ebr_advance try_to_advance(struct ebr_domain *domain, uint64_t epoch, bool pressing)
 {
-    uint64_t began = 0;
     struct record *self = own_record(domain);
     if (self != NULL) {
         uint64_t pinned = vbuf_u64_load_relaxed(&self->head.epoch); /* our own */
         if (pinned > EBR_IDLE_ && pinned != epoch)
             return EBR_HELD;
     }
-    if (!is_alone(domain)) {
+    bool alone = is_alone(domain);
+    if (!alone) {
         enum ebr_advance paid = issue_barrier(domain, epoch, pressing);
         if (paid != EBR_ADVANCED)
             return paid;
-        began = (uint64_t)vbuf_sys_now();
     }
     if (somebody_is_behind(domain, epoch))
         return EBR_HELD;
@@ -186,22 +196,22 @@ static enum ebr_advance try_to_advance(struct ebr_domain *domain, uint64_t epoch
     /* Passes on what the scan acquired; pairs with the acquires of the epoch everywhere. */
     if (vbuf_u64_cas_acq_rel(&domain->head.epoch, &epoch, epoch + 2)) {
         vbuf_u64_fetch_add_relaxed(&domain->advances, 1); /* figures */
-        vbuf_u64_store_relaxed(&domain->held_since, began);
+        if (!alone) /* who is, does not look at the clock for it: the first hold does */
+            note_epoch(domain, epoch + 2);
     }
     return EBR_ADVANCED;
 }
 
-/* Somebody holds the epoch back. Relaxed, all: figures, and a pace. */
-static void note_hold(struct ebr_domain *domain)
+/* Somebody holds the epoch back. Relaxed: figures, and a pace. */
+static void note_hold(struct ebr_domain *domain, uint64_t epoch)
 {
+    uint64_t noted = vbuf_u64_load_acquire(&domain->held_epoch); /* pairs with note_epoch */
+    if (noted < epoch)
+        note_epoch(domain, epoch);
+    if (noted != epoch || domain->on_stall == NULL)
+        return;
     uint64_t since = vbuf_u64_load_relaxed(&domain->held_since);
-    if (since != 0 && domain->on_stall == NULL)
-        return;
     uint64_t now = (uint64_t)vbuf_sys_now();
-    if (since == 0) {
-        vbuf_u64_cas_acquire(&domain->held_since, &since, now);
-        return;
-    }
     uint64_t told = vbuf_u64_load_relaxed(&domain->stall_told);
     uint64_t from = told > since ? told : since;
     if (now - from < (uint64_t)domain->stall_limit || now < from ||
@@ -215,10 +225,14 @@ static void note_hold(struct ebr_domain *domain)
 
 enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)
 {
-    enum ebr_advance result = try_to_advance(domain, ebr_epoch(domain), pressing);
-    if (VBUF_UNLIKELY(result == EBR_HELD))
-        note_hold(domain);
-    return result;
+    uint64_t epoch = ebr_epoch(domain);
+    enum ebr_advance result = try_to_advance(domain, epoch, pressing);
+    if (VBUF_LIKELY(result != EBR_HELD))
+        return result;
+    if (ebr_epoch(domain) != epoch) /* another was faster, and what looked behind may be ahead */
+        return EBR_ADVANCED;
+    note_hold(domain, epoch);
+    return EBR_HELD;
 }
 
 /* ---- retire and reclaim ---- */
@@ -475,9 +489,11 @@ enum vbuf_status ebr_stats(struct ebr_domain *domain, struct ebr_report *stats)
             stats->stalled_reader = reader;
         }
     }
-    uint64_t since = vbuf_u64_load_relaxed(&domain->held_since);
-    if ((stats->stalled_epoch != 0 || stats->overflow_pins != 0) && since != 0)
-        stats->stalled_ns = vbuf_sys_now() - (int64_t)since;
+    if ((stats->stalled_epoch != 0 || stats->overflow_pins != 0) &&
+        vbuf_u64_load_acquire(&domain->held_epoch) == stats->epoch) { /* pairs with note_epoch */
+        int64_t since = (int64_t)vbuf_u64_load_relaxed(&domain->held_since);
+        stats->stalled_ns = vbuf_sys_now() - since;
+    }
     /* Last, and of all that there are by now: never less than what was counted as reclaimed. */
     count = records_to_scan(domain);
     for (uint32_t i = 0; i < count; i++)

@@ -9,8 +9,8 @@
  * Threads without a record share record 0, which nobody pins: what they retire goes to the orphans, and
  * one of them at a time, by a try-lock, adopts, seals and reclaims there.
  *
- * fork. The child keeps the calling thread's record. The others' are cleared; what they had retired
- * is abandoned: it may be half-updated.
+ * fork. The child keeps the calling thread's record, and record 0 unless somebody was at it. The others' are
+ * cleared; what they had retired is abandoned: it may be half-updated.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -121,6 +121,16 @@ static void unlock_domains(void)
     pthread_mutex_unlock(&domains_lock);
 }
 
+/* Clears a record, but for its figures: what one thread retired, another may have reclaimed. */
+static void abandon(struct record *record)
+{
+    uint64_t retired = vbuf_u64_load_relaxed(&record->retired); /* the child has one thread */
+    uint64_t reclaimed = vbuf_u64_load_relaxed(&record->reclaimed);
+    memset(record, 0, sizeof *record);
+    vbuf_u64_store_relaxed(&record->retired, retired);
+    vbuf_u64_store_relaxed(&record->reclaimed, reclaimed);
+}
+
 static void forget_other_threads(void)
 {
     for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
@@ -128,13 +138,17 @@ static void forget_other_threads(void)
         /* Relaxed: the child has one thread. */
         uint32_t limit = vbuf_u32_load_relaxed(&domain->record_limit);
         for (uint32_t i = 0; i < limit; i++) {
-            if (record_at(domain, i) != self)
-                memset(record_at(domain, i), 0, sizeof(struct record));
+            struct record *record = record_at(domain, i);
+            bool whole = i == 0 && vbuf_u32_load_relaxed(&record->taken) == 0;
+            if (record != self && !whole)
+                abandon(record);
         }
         if (self != NULL)
             vbuf_u64_store_relaxed(&self->system_id, vbuf_sys_thread_id());
         /* Readers are the fibres', and the fibres may all be here. */
-        vbuf_u32_store_relaxed(&domain->registered, (self != NULL) + count_readers(domain));
+        uint32_t readers = count_readers(domain);
+        vbuf_u32_store_relaxed(&domain->readers, readers);
+        vbuf_u32_store_relaxed(&domain->registered, (self != NULL) + readers);
         if (vbuf_self_.shared_pins == 0)
             vbuf_u32_store_relaxed(&domain->shared_pins, 0);
     }
@@ -172,35 +186,42 @@ static enum vbuf_status commit_reader(struct ebr_domain *domain, uint32_t number
     return VBUF_OK;
 }
 
-/* Takes a reader that nobody has; its memory is committed first. */
-static enum vbuf_status take_reader(struct ebr_domain *domain, struct ebr_reader **taken)
+/* Takes a reader that nobody has. There is one, below the limit: see ebr_reader_create. */
+static struct ebr_reader *take_reader(struct ebr_domain *domain)
 {
-    uint32_t hint = vbuf_u32_load_relaxed(&domain->reader_hint); /* a hint */
-    for (uint32_t i = 0; i < domain->max_readers; i++) {
-        uint32_t number = (hint + i) % domain->max_readers, free = 0;
-        enum vbuf_status status = commit_reader(domain, number);
-        if (status != VBUF_OK)
-            return status;
+    uint32_t number = vbuf_u32_load_relaxed(&domain->reader_hint); /* a hint */
+    for (;; number++) {
+        uint32_t free = 0;
+        number %= readers_to_scan(domain);
         struct ebr_reader *reader = reader_at(domain, number);
         /* A look first. The CAS acquires what the last holder did with it; pairs with the release in destroy. */
         if (vbuf_u32_load_relaxed(&reader->taken_) != 0 ||
             !vbuf_u32_cas_acq_rel(&reader->taken_, &free, 1))
             continue;
         vbuf_u32_store_relaxed(&domain->reader_hint, number + 1);
-        *taken = reader;
-        return VBUF_OK;
+        return reader;
     }
-    return VBUF_FULL;
 }
 
 enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct ebr_reader **reader)
 {
     if (reader == NULL)
         return VBUF_INVALID;
-    struct ebr_reader *taken = NULL;
-    enum vbuf_status status = take_reader(domain, &taken);
-    if (status != VBUF_OK)
+    /*
+     * Counted, then committed, then taken; given back in the opposite order. So of those that are committed more are
+     * counted than taken, or somebody commits more: one is free, though others may take it, and leave another.
+     */
+    uint32_t count = vbuf_u32_load_relaxed(&domain->readers); /* the CAS decides */
+    do {
+        if (count == domain->max_readers)
+            return VBUF_FULL;
+    } while (!vbuf_u32_cas_acq_rel(&domain->readers, &count, count + 1)); /* pairs with destroy */
+    enum vbuf_status status = commit_reader(domain, count);
+    if (status != VBUF_OK) {
+        vbuf_u32_fetch_add_acq_rel(&domain->readers, UINT32_MAX); /* minus 1 */
         return status;
+    }
+    struct ebr_reader *taken = take_reader(domain);
     make_idle(domain, &taken->record_);
     vbuf_u32_fetch_add_acq_rel(&domain->registered, 1); /* before any pin; pairs with is_alone */
     *reader = taken;
@@ -217,6 +238,7 @@ void ebr_reader_destroy(struct ebr_domain *domain, struct ebr_reader *reader)
     size_t offset = (size_t)((unsigned char *)reader - (unsigned char *)reader_at(domain, 0));
     vbuf_u32_store_relaxed(&domain->reader_hint, (uint32_t)(offset / READER_STRIDE)); /* a hint */
     vbuf_u32_store_release(&reader->taken_, 0); /* pairs with the CAS in take_reader */
+    vbuf_u32_fetch_add_acq_rel(&domain->readers, UINT32_MAX); /* minus 1; pairs with create */
 }
 
 /* ---- domains ---- */

@@ -43,9 +43,11 @@ struct ebr_domain {
     struct vbuf_atomic_u64 barriers;
     struct vbuf_atomic_u64 barriers_failed;
     struct vbuf_atomic_u64 barrier_ns;
-    struct vbuf_atomic_u64 held_since; /* a time by which the epoch was what it is; 0: not known */
+    struct vbuf_atomic_u64 held_since; /* a time by which the epoch was held_epoch, at least */
+    struct vbuf_atomic_u64 held_epoch;
     struct vbuf_atomic_u64 stall_told; /* when on_stall was last told */
     /* Readers: made and destroyed by anybody. */
+    struct vbuf_atomic_u32 readers;      /* that exist, or are being made */
     struct vbuf_atomic_u32 reader_limit; /* readers below are committed; only grows */
     struct vbuf_atomic_u32 reader_hint;  /* where there may be a free one */
     /* Fixed at creation, but for the list, which has its lock. */

@@ -25,7 +25,8 @@
  *      LIVE ──invalidate: CAS───────────────────▶ INVALIDATED ──release: CAS─────────▶ REMOVED
  *             INVALIDATED ──grace has passed, destroyed: CAS──▶ HELD ──release: CAS──▶ CANCELLED
  *
- * (UNUSED, and REMOVED and CANCELLED out of limbo, are vacant: which of them makes no difference.) Only the
+ * (UNUSED, and REMOVED and CANCELLED out of limbo, are vacant. Which of them matters in a revivable map only:
+ * REMOVED says that the value is still there. So one whose release comes while it is destroyed ends as CANCELLED.) Only the
  * holder of a vacant slot writes its word by a store, all else are CASes from one exact value, so the word only
  * goes up, but for INVALIDATED to REMOVED and HELD to CANCELLED, which resolve as little. Each LIVE word is one life,
  * and of racing removes one wins (S2). A slot that has lived in SLOTMAP_LAST_GENERATION is dropped by the insert that

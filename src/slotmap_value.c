@@ -19,9 +19,10 @@
  * The value's life. Readers and writers are pinned, so the slot is not reused under them, and an insert has both copies
  * to itself. A writer that finds the slot removed once it has locked it, goes away again. Who removes a value and wants
  * to read it (value_now) takes the sequence by a read-modify-write: a writer that locks after that has acquired
- * the remove, and goes away; one that locked before leaves the current copy alone, and no other can follow.
- * So what the remover is handed does not change. (Unlocking is a read-modify-write too, so that the one that locks next
- * still reads from the remover's: a plain store would end that release sequence. The explorer saw it.)
+ * the remove, and goes away. From one that has locked before, it takes the lock away: two numbers on, with the same
+ * copy current. That writer's unlock fails, so its write was none. So what the remover is handed does not change, and
+ * is what the last write that was one put there. (Every change of the word is a read-modify-write, so that who locks
+ * next still reads from the remover's: a plain store would end that release sequence. The explorer saw it.)
  *
  * The word is one of its own: sharing the link's would corrupt limbo when a writer wakes after a remove.
  *
@@ -73,8 +74,13 @@ void *value_now(const struct map *map, struct slotmap_slot_ *slot)
 {
     if (!map->head.updatable_)
         return value_of(map, slot);
-    /* An RMW: whoever locks after it sees that the value is removed. Pairs with the lock in slotmap_write. */
-    return copy_of(map, slot, vbuf_u64_fetch_add_acq_rel(sequence_of(slot), 0));
+    struct vbuf_atomic_u64 *sequence = sequence_of(slot);
+    uint64_t now, seen = vbuf_u64_load_relaxed(sequence); /* the CAS decides */
+    do {
+        now = seen & WRITING ? seen - WRITING + 2 * NEXT : seen;
+        /* An RMW, always: whoever locks after it sees that the value is removed. Pairs with the lock in write_slot. */
+    } while (!vbuf_u64_cas_acq_rel(sequence, &seen, now));
+    return copy_of(map, slot, now);
 }
 
 /* ---- reading ---- */
@@ -136,15 +142,15 @@ static enum vbuf_status write_slot(const struct map *map, struct slotmap_slot_ *
             return VBUF_BUSY;
         /* Acquire pairs with value_now. Not release: the words that follow are released, and pass it on. */
     } while (!vbuf_u64_cas_acquire(sequence, &seen, seen + WRITING));
+    uint64_t locked = seen + WRITING;
     /* Relaxed: who locks after value_now has acquired the remove, and reads nothing older. */
     if (vbuf_u32_load_relaxed(&slot->generation) != live) {
-        vbuf_u64_store_release(sequence, seen); /* passes on what we saw, to who locks next */
+        vbuf_u64_cas_acquire(sequence, &locked, seen); /* nothing was written: nothing to pass on */
         return VBUF_STALE;
     }
     write_words(copy_of(map, slot, seen + NEXT), value, map->head.value_size_);
-    /* Release pairs with value_read; an RMW: see the essay. */
-    vbuf_u64_fetch_add_acq_rel(sequence, NEXT - WRITING);
-    return VBUF_OK;
+    /* Release pairs with value_read. Fails iff a remover has taken the lock away. */
+    return vbuf_u64_cas_acq_rel(sequence, &locked, seen + NEXT) ? VBUF_OK : VBUF_STALE;
 }
 
 enum vbuf_status slotmap_write(struct slotmap *map, slotmap_handle handle, const void *value)

@@ -84,7 +84,7 @@ struct slotmap_options {
     uint32_t generation_seed;
     /*
      * Removed values are kept for slotmap_revive: destroyed when their slot is inserted into, or with the map; not by
-     * slotmap_collect (S9), and not in limbo.
+     * slotmap_collect (S9), and not in limbo. (So the destructor must not insert: each insert may run another.)
      */
     bool revivable;
     /* Values may be changed by slotmap_write, and are then read by slotmap_read alone: they are kept twice. */
@@ -115,9 +115,9 @@ struct slotmap_report {
     size_t max_limbo; /* what limbo may reach before insert says VBUF_BUSY */
     size_t exhausted; /* slots out of service: their generations are used up */
     size_t committed_bytes; /* memory committed for slots and bookkeeping */
-    uint64_t inserted;      /* since creation */
-    uint64_t removed;       /* since creation */
-    uint64_t destroyed; /* values whose time came since creation, with or without a destructor */
+    uint64_t inserted;      /* since creation; claims count, ended as they may */
+    uint64_t removed;       /* since creation; a cancel counts, and a release, not its invalidate */
+    uint64_t destroyed;     /* of those removed: whose time came, with or without a destructor */
     struct ebr_report domain; /* of its own or the shared domain: names a stalled pin */
 };
 
@@ -463,8 +463,8 @@ static inline uint32_t slotmap_handle_index(slotmap_handle handle)
 /*
  * Inserts a copy of *value. `handle` may be NULL.
  * Returns VBUF_INVALID iff value is NULL; VBUF_FULL iff max_len values are live, being inserted or
- * being removed, or every slot that could hold another is out of service; VBUF_BUSY iff fewer are, but
- * more than max_limbo removed values wait, for a pin to end (stats name it) or for a destructor, or
+ * being removed, or every slot that could hold another is out of service; VBUF_BUSY iff fewer are, but there is no
+ * slot to be had: more than max_limbo removed values wait, for a pin to end (stats name it) or for a destructor, or
  * another thread was stopped in the middle of a call with what this one needs, or the system has begun
  * to refuse the barrier: trying again later can succeed; VBUF_NOMEM iff memory to grow is refused. Then
  * nothing changed, but that limbo may have been collected.
@@ -551,7 +551,7 @@ VBUF_API enum vbuf_status slotmap_cancel(struct slotmap *map, slotmap_handle han
  * Inserts copies of `count` values that lie one behind the other: all of them or none. Each becomes live by
  * itself, in order. `handles` takes as many handles, or is NULL.
  * Returns VBUF_INVALID iff values is NULL and count is not 0; otherwise as slotmap_insert, and then
- * nothing was inserted.
+ * nothing was inserted; but slots that were claimed for it wait in limbo, as cancelled ones.
  */
 VBUF_API enum vbuf_status slotmap_insert_many(struct slotmap *map, const void *values, size_t count,
                                               slotmap_handle *handles);
@@ -578,7 +578,8 @@ VBUF_API enum vbuf_status slotmap_release(struct slotmap *map, slotmap_handle ha
  * itself.
  * Returns VBUF_INVALID iff value is NULL or the map is not updatable; VBUF_STALE iff nothing lives there;
  * VBUF_BUSY iff another write of the same value is under way, which may have been stopped: nothing changed.
- * Lock-free. A read that returns the value happens after the write (S4).
+ * Lock-free. A read that returns the value happens after the write (S4). Who removes the value and asks for it, is
+ * handed what the last write that returned VBUF_OK put there; so is its destructor.
  */
 VBUF_API enum vbuf_status slotmap_write(struct slotmap *map, slotmap_handle handle,
                                         const void *value);
@@ -592,7 +593,7 @@ VBUF_API slotmap_handle slotmap_handle_of(const struct slotmap *map, const void 
 /*
  * Commits memory, so that the calling thread's next `count` inserts make no system call if no other thread inserts
  * meanwhile and nobody is pinned for long. With `prefault`, their pages are there as well.
- * Returns VBUF_FULL iff more slots than the map can have would be needed; VBUF_NOMEM iff memory is refused.
+ * Returns VBUF_FULL iff count is above max_len; VBUF_NOMEM iff memory is refused.
  */
 VBUF_API enum vbuf_status slotmap_reserve(struct slotmap *map, size_t count, bool prefault);
 
@@ -622,7 +623,7 @@ VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_repo
 /*
  * Takes over what every thread that is not in the middle of a call has removed, asleep and exited
  * threads included, advances the epoch as far as it goes now, and destroys what no pin protects: all
- * of it, not just 128. Returns how many slots it reclaimed. Most of what destructors remove meanwhile
+ * of it, not just 128. Returns how many it took out of limbo. Most of what destructors remove meanwhile
  * is left to a later call. Two threads that collect at once share the work: what one of them still
  * has in its hands when the other returns, it destroys before it returns itself. Inside a destructor, or a reclaim
  * function of ebr, it destroys nothing.

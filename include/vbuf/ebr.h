@@ -57,7 +57,7 @@ struct ebr_options {
     /* Readers for ebr_pin_on; 0 means 1024, at most 2^20. What is not used costs address space only. */
     uint32_t max_readers;
     /*
-     * Told when the epoch has stood still for stall_limit nanoseconds because of a pin, and again each time as much
+     * Told when a pin holds back an epoch that has stood still for stall_limit nanoseconds, and again each time as much
      * more has passed: in the retire, collect or synchronize, on whatever thread, that finds it so. Must not use the domain,
      * but for ebr_stats, nor anything that retires into it. May be NULL.
      */
@@ -74,7 +74,7 @@ struct ebr_report {
     uint64_t barriers_failed;   /* heavy barriers the system refused: nothing was freed for them */
     uint64_t barrier_ns;        /* nanoseconds spent in heavy barriers */
     uint64_t retired;           /* entries given to ebr_retire */
-    uint64_t reclaimed;         /* entries destroyed; retired - reclaimed are waiting */
+    uint64_t reclaimed;         /* entries destroyed; the rest waits, or a fork abandoned it */
     uint32_t threads;           /* threads that have a record now */
     uint32_t overflow_pins;     /* pins held now through the shared word */
     uint32_t readers;           /* readers that exist now */
@@ -201,8 +201,8 @@ VBUF_API enum vbuf_status ebr_attach(struct ebr_domain *domain);
  * Takes the calling thread's record back; what it has retired is left to the others. Implied when
  * the thread exits, which ends its pins too (but those taken through the shared word). Detaching an
  * unattached thread is fine.
- * Returns VBUF_BUSY iff the thread is pinned (or, without a record here, holds a shared pin in any
- * domain) or inside a reclaim function.
+ * Returns VBUF_BUSY iff the thread has a record here and is pinned or inside a reclaim function, or has none and
+ * holds a shared pin in any domain.
  */
 VBUF_API enum vbuf_status ebr_detach(struct ebr_domain *domain);
 
@@ -257,7 +257,7 @@ static inline void ebr_repin(struct ebr_domain *domain)
  * Makes a reader, for a fibre, a task or a request that may go on on another thread while it is pinned. At most one
  * thread uses a reader at a time; who hands it on makes what it did happen before what the next does, as with
  * any data of the fibre.
- * Returns VBUF_INVALID iff reader is NULL; VBUF_FULL iff max_readers exist; VBUF_NOMEM iff memory for it is
+ * Returns VBUF_INVALID iff reader is NULL; VBUF_FULL iff max_readers exist or are being made; VBUF_NOMEM iff memory for it is
  * refused. Any thread; lock-free.
  */
 VBUF_API enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct ebr_reader **reader);

@@ -96,7 +96,7 @@ TEST(ebr_reader, there_are_as_many_as_the_options_say)
 
 TEST(ebr_reader, V4_a_refused_commit_is_a_status)
 {
-    struct ebr_domain *domain = make(NULL);
+    struct ebr_domain *domain = make(&(struct ebr_options){.max_readers = 1});
     struct ebr_reader *reader = NULL;
     fault_clear();
     fault_fail_from(FAULT_MPROTECT, 1, ENOMEM);

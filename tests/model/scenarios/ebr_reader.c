@@ -95,7 +95,7 @@ const struct explore_scenario ebr_reader_migrates = {
 
 static void set_up_none(void)
 {
-    EXPLORE(ebr_domain_create(&domain, &(struct ebr_options){.max_readers = 1}) == VBUF_OK);
+    EXPLORE(ebr_domain_create(&domain, &(struct ebr_options){.max_readers = 2}) == VBUF_OK);
     place_object(&place);
 }
 
@@ -134,5 +134,46 @@ const struct explore_scenario ebr_reader_overwritten = {
     .set_up = set_up_none,
     .threads = {use_briefly, hold_one, remove_and_collect},
     .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
+/* ---- there are never more than three, so none is refused ---- */
+
+static struct ebr_reader *made[2];
+
+static void set_up_three(void)
+{
+    EXPLORE(ebr_domain_create(&domain, &(struct ebr_options){.max_readers = 3}) == VBUF_OK);
+    for (unsigned i = 0; i < 2; i++)
+        EXPLORE(ebr_reader_create(domain, &made[i]) == VBUF_OK);
+}
+
+static void make_one(void)
+{
+    struct ebr_reader *own;
+    EXPLORE(ebr_reader_create(domain, &own) == VBUF_OK);
+}
+
+static void make_two_anew(void)
+{
+    for (unsigned i = 0; i < 2; i++)
+        ebr_reader_destroy(domain, made[i]);
+    for (unsigned i = 0; i < 2; i++)
+        EXPLORE(ebr_reader_create(domain, &made[i]) == VBUF_OK);
+}
+
+static void finish_three(void)
+{
+    struct ebr_reader *more;
+    EXPLORE(ebr_reader_create(domain, &more) == VBUF_FULL);
+    EXPLORE(ebr_domain_destroy(domain) == VBUF_OK);
+}
+
+const struct explore_scenario ebr_reader_full = {
+    .name = "ebr.reader-full",
+    .checks = "VBUF_FULL of readers",
+    .set_up = set_up_three,
+    .threads = {make_two_anew, make_one},
+    .finish = finish_three,
     .bounds = {.failures = EXPLORE_NONE},
 };

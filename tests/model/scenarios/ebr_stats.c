@@ -93,3 +93,57 @@ const struct explore_scenario ebr_stats_new = {
     .finish = finish,
     .bounds = {.together = 2, .failures = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };
+
+/* ---- a step that was long under way does not make the epoch older than it is ---- */
+
+#define STALL_LIMIT 1000000000 /* more than what a yield may take */
+
+static struct ebr_reader *reader;
+
+static void no_stall(void *context, const struct ebr_report *report)
+{
+    (void)context;
+    (void)report;
+    explore_fail("a stall, though the epoch has just moved");
+}
+
+static void set_up_steps(void)
+{
+    struct ebr_options options = {.on_stall = no_stall, .stall_limit = STALL_LIMIT};
+    EXPLORE(ebr_domain_create(&domain, &options) == VBUF_OK);
+    EXPLORE(ebr_reader_create(domain, &reader) == VBUF_OK);
+    remover = attach_a_thread(domain);
+    collector = attach_a_thread(domain);
+}
+
+static void step(void)
+{
+    be_thread(collector);
+    ebr_collect(domain);
+}
+
+static void step_later_and_hold(void)
+{
+    be_thread(remover);
+    explore_sleep(STALL_LIMIT);
+    ebr_pin_on(domain, reader);
+    ebr_collect(domain); /* one step, and one that the reader holds back */
+    explore_yield();
+    ebr_collect(domain);
+    ebr_unpin_on(domain, reader);
+}
+
+static void finish_steps(void)
+{
+    EXPLORE(ebr_domain_destroy(domain) == VBUF_OK);
+    be_thread(1);
+}
+
+const struct explore_scenario ebr_stats_stall = {
+    .name = "ebr.stats-stall",
+    .checks = "E4",
+    .set_up = set_up_steps,
+    .threads = {step, step_later_and_hold},
+    .finish = finish_steps,
+    .bounds = {.stale = EXPLORE_NONE},
+};

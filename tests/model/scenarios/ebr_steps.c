@@ -174,3 +174,33 @@ const struct explore_scenario ebr_steps_batch = {
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE, .reorders = EXPLORE_NONE, .together = 2},
 };
+
+/* ---- a pin that is ahead of who tries a step does not hold it back: the epoch has moved ---- */
+
+static void step_and_pin(void)
+{
+    be_thread(reader);
+    end_step();
+    ebr_pin(domain);
+    explore_yield();
+    ebr_unpin(domain);
+}
+
+static void step_once(void)
+{
+    EXPLORE(ebr_advance(domain, true) == EBR_ADVANCED);
+}
+
+static void finish_ahead(void)
+{
+    clear_and_destroy(domain, places, 1);
+    be_thread(0);
+}
+
+const struct explore_scenario ebr_steps_ahead = {
+    .name = "ebr.steps-ahead",
+    .checks = "S9",
+    .set_up = set_up,
+    .threads = {step_and_pin, step_once},
+    .finish = finish_ahead,
+};

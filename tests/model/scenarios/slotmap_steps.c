@@ -302,3 +302,27 @@ const struct explore_scenario slotmap_steps_two_releases = {
     .finish = finish_released,
     .bounds = {.together = 2},
 };
+
+/* A revivable map: what was destroyed is not there to be revived, or destroyed again, when its release comes meanwhile. */
+static void set_up_revivable(void)
+{
+    struct slotmap_options options = {.value_size = sizeof(uint64_t),
+                                      .max_len = 4,
+                                      .max_limbo = 4,
+                                      .max_threads = 5,
+                                      .revivable = true,
+                                      .destroy = destroy_value};
+    EXPLORE(slotmap_create(&map, &options) == VBUF_OK);
+    uint64_t value = 7;
+    EXPLORE(slotmap_insert(map, &value, &given) == VBUF_OK);
+    expected = 1;
+}
+
+const struct explore_scenario slotmap_steps_release_revivable = {
+    .name = "slotmap.steps-release-revivable",
+    .checks = "S6",
+    .set_up = set_up_revivable,
+    .threads = {invalidate_given, release_given},
+    .finish = finish_released,
+    .bounds = {.together = 2},
+};
