@@ -74,6 +74,7 @@
 #define MAX_VALUE_SIZE ((size_t)1 << 20)
 #define MAX_ROOM_BATCH 64
 #define MAX_CACHE 65536
+#define DESTROYS_A_CALL 128 /* more than a batch, so that what waited for a stalled pin drains */
 #define MAX_CACHE_BYTES ((size_t)1 << 20)
 
 /* ---- parts ---- */
@@ -148,6 +149,7 @@ static bool complete_options(struct slotmap_options *options)
     if (options->max_threads == 0)
         options->max_threads = DEFAULT_MAX_THREADS;
     return options->max_len < UINT32_MAX && options->max_limbo < UINT32_MAX &&
+           !(options->revivable && options->destroy_in_collect) &&
            options->max_threads < VBUF_THREAD_NUMBERS && options->first_generation % 8 == 0 &&
            options->first_generation < SLOTMAP_LAST_GENERATION - 8 &&
            (options->first_generation == 0 || options->generation_seed == 0);
@@ -194,6 +196,8 @@ static bool lay_out(struct map *map, const struct slotmap_options *options)
     map->max_len = options->max_len;
     map->max_limbo = options->max_limbo;
     map->destroy = options->destroy;
+    bool by_collect = options->destroy_in_collect && options->destroy != NULL;
+    map->destroys_a_call = by_collect ? 0 : DESTROYS_A_CALL;
     map->context = options->context;
     map->head.slot_size_ = size;
     map->head.value_size_ = options->value_size;

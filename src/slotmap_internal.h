@@ -62,6 +62,7 @@ struct map {
     size_t max_limbo;
     size_t copy_size;   /* of an updatable map's values, of which there are two */
     size_t rest_offset; /* in a slot that heads a chunk: where the rest of it is written down */
+    size_t destroys_a_call; /* destructors that an insert or remove may run */
     bool revivable;
     bool owns_domain;
     void (*destroy)(void *context, void *value);

@@ -38,7 +38,6 @@
 #include "system.h"
 
 #define CHUNKS_SHARED_A_CALL 16
-#define DESTROYS_A_CALL 128 /* more than a batch, so that what waited for a stalled pin drains */
 #define CROWDED_BATCH (4 * SLOTMAP_BATCH_)
 #define PATIENCE 16 /* yields */
 #define COLLECT_ROUNDS 3
@@ -414,7 +413,7 @@ void slots_turn_over(struct map *map, struct part *part)
              part->head.open_count >= CROWDED_BATCH || !ebr_is_crowded(map->head.domain_));
     part_leave(part);
     ebr_advance(map->head.domain_, false);
-    size_t budget = DESTROYS_A_CALL;
+    size_t budget = map->destroys_a_call;
     uint64_t reclaimed = 0;
     if (part_enter(map, part) && slots_settle(map, part, &budget, &reclaimed))
         part_leave(part);

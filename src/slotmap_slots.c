@@ -38,8 +38,6 @@
 
 #include "slotmap_internal.h"
 
-#define DESTROYS_A_CALL 128 /* more than a batch, so that what waited for a stalled pin drains */
-
 /* ---- chunks ---- */
 
 /* Where the head of a chunk keeps the rest of it: in place of its value, unless that is still there. */
@@ -257,7 +255,7 @@ static enum vbuf_status try_to_take(struct map *map, struct part *part, size_t *
 
 enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index)
 {
-    size_t budget = DESTROYS_A_CALL;
+    size_t budget = map->destroys_a_call;
     enum vbuf_status status = try_to_take(map, part, &budget, index);
     if (status == VBUF_OK)
         return status;

@@ -95,6 +95,12 @@ struct slotmap_options {
      * in slotmap_destroy. It may use the map, but in slotmap_destroy. May be NULL.
      */
     void (*destroy)(void *context, void *value);
+    /*
+     * The destructor runs in slotmap_collect and slotmap_destroy only: for one that takes a lock under which others
+     * insert and remove. Somebody must collect, then: what is removed counts against max_limbo until it is
+     * destroyed. Not in a revivable map, where it is inserts that destroy.
+     */
+    bool destroy_in_collect;
     /* Asked before memory is committed, and may refuse: then VBUF_NOMEM (a thread for which a part is
      * refused shares one). Must not use the map. May be NULL. */
     vbuf_commit_hook *on_commit;
@@ -376,7 +382,7 @@ VBUF_ALWAYS_INLINE void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ 
  * Creates an empty map.
  * Returns VBUF_INVALID iff map or options is NULL, value_size is 0 or above 1 MiB, the alignment is
  * not as the options demand, max_threads exceeds 4095, first_generation is not a multiple of 8, or too large,
- * or given beside generation_seed, or the
+ * or given beside generation_seed, or the map is revivable and destroy_in_collect, or the
  * slots that max_len, max_limbo and the threads' caches need are more than 2^32 - 1 or overflow the
  * address space; VBUF_NOMEM iff address space or memory for bookkeeping is refused.
  */

@@ -135,7 +135,10 @@ build() {
     check="tests/check.c tests/check_main.c"
     case $1 in
     tsan.* | litmus.*) sources="$check tests/tsan/${1#*.}.c $(vector_sources)" ;;
-    unit.*) sources="$check tests/unit/${1#*.}.c tests/fault.c $(wraps) $(vector_sources)" ;;
+    unit.*)
+        sources="$check tests/unit/${1#*.}.c tests/fault.c $(wraps) $(vector_sources)
+            src/ebr*.c src/slotmap*.c"
+        ;;
     *stress.*)
         sources="tests/check.c tests/stress/*.c tests/fault.c $(wraps) $(vector_sources)
             src/ebr*.c src/slotmap*.c"

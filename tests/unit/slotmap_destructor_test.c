@@ -306,6 +306,59 @@ TEST(slotmap_destructor, S6_at_most_128_destructors_run_inside_an_insert_or_remo
 }
 
 /* Several maps on one domain, made and destroyed in any order with removals pending. */
+/* The destructor of a map that is used under a lock, which it takes itself. */
+static bool locked;
+
+static void destroy_unlocked(void *context, void *pointer)
+{
+    CHECK(!locked);
+    destroy_value(context, pointer);
+}
+
+TEST(slotmap_destructor, S6_destructors_run_in_collect_only_where_that_is_asked_for)
+{
+    struct slotmap_report stats;
+    setup(&ledger, &(struct slotmap_options){.max_threads = 2,
+                                             .max_limbo = 700,
+                                             .destroy = destroy_unlocked,
+                                             .destroy_in_collect = true});
+    locked = true;
+    uint32_t next = 0;
+    enum vbuf_status status = VBUF_OK;
+    while (next < VALUES) { /* a live value or two, the rest removed */
+        struct value value = {MAGIC, next, ~next};
+        status = slotmap_insert(ledger.map, &value, &ledger.handles[next]);
+        if (status != VBUF_OK)
+            break;
+        delete (&ledger, next++);
+    }
+    CHECK_STATUS(VBUF_BUSY, status); /* max_limbo is reached */
+    CHECK(next > 700 && next < VALUES);
+    CHECK_STATUS(VBUF_OK, slotmap_stats(ledger.map, &stats));
+    CHECK_EQ(stats.limbo, next);
+    check_destroyed(&ledger, 0, next, 0);
+    locked = false;
+    CHECK_EQ(slotmap_collect(ledger.map), next);
+    check_destroyed(&ledger, 0, next, 1);
+    locked = true;
+    insert(&ledger, next);
+    insert(&ledger, next + 1);
+    delete (&ledger, next);
+    CHECK_STATUS(VBUF_OK, slotmap_stats(ledger.map, &stats));
+    CHECK_EQ(stats.limbo, 1);
+    locked = false;
+    slotmap_destroy(ledger.map);
+    check_destroyed(&ledger, 0, next + 2, 1);
+}
+
+TEST(slotmap_destructor, destructors_in_collect_and_revivals_exclude_each_other)
+{
+    struct slotmap *map;
+    struct slotmap_options options = {
+        .value_size = 8, .revivable = true, .destroy_in_collect = true};
+    CHECK_STATUS(VBUF_INVALID, slotmap_create(&map, &options));
+}
+
 TEST(slotmap_destructor, S6_maps_that_share_a_domain_come_and_go_in_any_order)
 {
     static struct ledger ledgers[4];
