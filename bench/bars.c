@@ -40,7 +40,10 @@ static const struct bar bars[] = {
 
     {false, "slotmap.get", 1000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.2},
     {false, "slotmap.get", 1000000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.8},
+    {false, "slotmap.get", 1000, "reader / raw", {1, "vbuf_reader"}, {1, "raw"}, 0, AT_MOST, 1.2},
+    {false, "slotmap.get", 1000000, "reader / raw", {1, "vbuf_reader"}, {1, "raw"}, 0, AT_MOST, 1.8},
     {false, "slotmap.churn", 1000, "time / plain", {1, "vbuf"}, {1, "plain"}, 0, AT_MOST, 1.4},
+    {false, "slotmap.churn", 1000, "time / cas", {1, "vbuf"}, {1, "plain_cas"}, 0, AT_MOST, 1.4},
     {false, "slotmap.churn", 1000, "1 / 2 threads", {1, "vbuf"}, {2, "vbuf"}, 0, AT_LEAST, 1.6},
     {false, "slotmap.churn", 1000, "rwlock / vbuf", {2, "rwlock"}, {2, "vbuf"}, 0, AT_LEAST, 10},
     {false, "slotmap.churn", 1000, "2 / 8 threads", {2, "vbuf"}, {8, "vbuf"}, 0, AT_LEAST, 0.5},

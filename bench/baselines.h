@@ -131,6 +131,29 @@ static inline bool plain_map_remove(struct plain_map *map, uint64_t handle)
     return true;
 }
 
+/*
+ * The same, but unlinked by a compare-and-swap, as every remove that may race with another must: what is left of
+ * slotmap's price is then what it pays for the rest.
+ */
+static inline bool plain_map_remove_cas(struct plain_map *map, uint64_t handle)
+{
+    uint32_t index = (uint32_t)handle;
+    uint32_t generation = (uint32_t)(handle >> 32);
+    if (VBUF_UNLIKELY(index >= map->used))
+        return false;
+    struct plain_slot *slot = &map->slots[index];
+    if (slot->generation != generation || !(generation & 1) ||
+        !__atomic_compare_exchange_n(&slot->generation, &generation, generation + 1, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return false;
+    map->len--;
+    if (VBUF_LIKELY(generation + 1 != PLAIN_EXHAUSTED)) {
+        slot->next = map->free;
+        map->free = index;
+    }
+    return true;
+}
+
 /* ---- locks ---- */
 
 enum guard_kind { GUARD_NONE, GUARD_MUTEX, GUARD_RWLOCK, GUARD_CK_RWLOCK };

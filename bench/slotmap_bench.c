@@ -5,7 +5,8 @@
  *   slotmap.churn    every thread has 1,000 live values of its own: remove the oldest, insert one
  *
  * `raw` writes to slots of the same layout without looking for a free one, without generations to
- * check and without anybody else: the stores that an insert and a remove cannot do without.
+ * check and without anybody else: the stores that an insert and a remove cannot do without. `plain_cas` is `plain`,
+ * whose remove makes the one compare-and-swap that decides between racing removes, and nothing else.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -14,7 +15,7 @@
 
 #define WINDOW 1000
 
-enum changer { BY_VBUF, BY_RAW, BY_PLAIN };
+enum changer { BY_VBUF, BY_RAW, BY_PLAIN, BY_PLAIN_CAS };
 
 /* What a thread has inserted, oldest at `oldest` where it is a window. */
 struct hand {
@@ -122,6 +123,8 @@ static BENCH_INLINE bool remove_one(struct state *s, struct items *map, struct p
         slot->generation++;
         return true;
     }
+    if (by == BY_PLAIN_CAS)
+        return plain_map_remove_cas(&s->plain, handle);
     guard_write(&s->guard, guard);
     bool removed = plain_map_remove(&s->plain, handle);
     guard_write_end(&s->guard, guard);
@@ -292,6 +295,11 @@ static uint64_t churn_plain(void *state, unsigned thread, uint64_t ops)
     return churn_all(state, thread, ops, BY_PLAIN, GUARD_NONE);
 }
 
+static uint64_t churn_plain_cas(void *state, unsigned thread, uint64_t ops)
+{
+    return churn_all(state, thread, ops, BY_PLAIN_CAS, GUARD_NONE);
+}
+
 static uint64_t churn_mutex(void *state, unsigned thread, uint64_t ops)
 {
     return churn_all(state, thread, ops, BY_PLAIN, GUARD_MUTEX);
@@ -342,6 +350,7 @@ const struct bench_case slotmap_cases[] = {
         .impls = {CHURN("vbuf", 0, churn_create_vbuf, churn_vbuf),
                   CHURN("raw", 0, churn_create_raw, churn_raw),
                   CHURN("plain", 1, churn_create, churn_plain),
+                  CHURN("plain_cas", 1, churn_create, churn_plain_cas),
                   CHURN("mutex", 0, churn_create, churn_mutex),
                   CHURN("rwlock", 0, churn_create, churn_rwlock),
                   CHURN("ck_rwlock", BENCH_CORES, churn_create, churn_ck_rwlock)},

@@ -6,9 +6,9 @@
  *                       left around the get, which makes this the harshest ratio there is
  *   slotmap.get_pinned  one pin around all gets
  *
- * `vbuf_reader` pins through a reader that the caller keeps, instead of the calling thread's record.
  *   slotmap.iterate     visit every value, under one pin
  *
+ * `vbuf_reader` pins through ebr_thread_reader: the thread's record, found once instead of at every pin.
  * All implementations but the locked ones look at the same slots of the same map. `raw` indexes
  * them by the handle's index, without pin, bounds or generation; `ck_epoch` makes all of our
  * checks under a section of Concurrency Kit's. The locks stand around a plain_map.
@@ -40,7 +40,6 @@ static struct table {
     struct {
         ck_epoch_record_t record BENCH_LINES;
     } records[BENCH_MAX_THREADS];
-    struct ebr_reader *readers[BENCH_MAX_THREADS];
 } table;
 
 static struct item item_at(uint64_t i)
@@ -96,11 +95,8 @@ static void *table_open(const struct bench_shape *shape)
     find_slots(t);
     guard_init(&t->guard);
     ck_epoch_init(&t->epoch);
-    for (unsigned i = 0; i < shape->threads; i++) {
+    for (unsigned i = 0; i < shape->threads; i++)
         ck_epoch_register(&t->epoch, &t->records[i].record, NULL);
-        if (ebr_reader_create(slotmap_domain(t->map.map), &t->readers[i]) != VBUF_OK)
-            bench_die("cannot create a reader");
-    }
     return t;
 }
 
@@ -117,6 +113,14 @@ static void table_close(void *state)
 }
 
 /* ---- the loops ---- */
+
+static struct ebr_reader *own_reader(const struct table *t)
+{
+    struct ebr_reader *reader = ebr_thread_reader(slotmap_domain(t->map.map));
+    if (reader == NULL)
+        bench_die("a thread has no record");
+    return reader;
+}
 
 enum reader { BY_VBUF, BY_READER, BY_VBUF_PINNED, BY_RAW, BY_CK_EPOCH, BY_PLAIN };
 
@@ -165,7 +169,7 @@ static BENCH_INLINE uint64_t get_drawn(struct table *t, unsigned thread, uint64_
     struct items map = t->map;
     struct plain_slot *slots = t->slots;
     ck_epoch_record_t *record = &t->records[thread].record;
-    struct ebr_reader *reader = t->readers[thread];
+    struct ebr_reader *reader = by == BY_READER ? own_reader(t) : NULL;
     const items_handle *handles = t->handles;
     uint64_t n = t->n, stream = bench_seed(thread), sum = 0;
     if (by == BY_VBUF_PINNED)
@@ -184,7 +188,7 @@ static BENCH_INLINE uint64_t get_listed(struct table *t, unsigned thread, uint64
     struct items map = t->map;
     struct plain_slot *slots = t->slots;
     ck_epoch_record_t *record = &t->records[thread].record;
-    struct ebr_reader *reader = t->readers[thread];
+    struct ebr_reader *reader = by == BY_READER ? own_reader(t) : NULL;
     const items_handle *list_end = t->list + t->list_len;
     const items_handle *next = t->list + t->list_len / BENCH_MAX_THREADS * thread;
     uint64_t sum = 0;

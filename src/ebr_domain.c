@@ -169,6 +169,13 @@ __attribute__((constructor)) static void install_hooks_early(void)
 
 /* ---- readers ---- */
 
+struct ebr_reader *ebr_thread_reader(struct ebr_domain *domain)
+{
+    if (ebr_attach(domain) != VBUF_OK)
+        return NULL;
+    return (struct ebr_reader *)(void *)ebr_self_(domain);
+}
+
 static enum vbuf_status commit_reader(struct ebr_domain *domain, uint32_t number)
 {
     /* Acquire pairs with the max below: the reader, zeros as yet, may be written. */

@@ -265,6 +265,14 @@ VBUF_API enum vbuf_status ebr_reader_create(struct ebr_domain *domain, struct eb
 /* Ends the reader, and its pins. NULL does nothing. Destroying the domain ends all that are left. Lock-free. */
 VBUF_API void ebr_reader_destroy(struct ebr_domain *domain, struct ebr_reader *reader);
 
+/*
+ * The calling thread's own record as a reader, for its hot loops: ebr_pin_on and ebr_unpin_on then need not look for it
+ * each time. The pins are the thread's, nest with those of ebr_pin, and end with it; it is not to be destroyed, nor
+ * used by another thread, and is gone when the thread detaches. NULL iff ebr_attach says no. Any thread; wait-free
+ * but for the first time.
+ */
+VBUF_API struct ebr_reader *ebr_thread_reader(struct ebr_domain *domain);
+
 /* Pins, as ebr_pin, through a reader. Nests. The calling thread may do everything, but ebr_synchronize waits for
  * the reader too. Wait-free; two loads and a store. */
 static inline void ebr_pin_on(struct ebr_domain *domain, struct ebr_reader *reader)
