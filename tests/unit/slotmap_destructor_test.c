@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../src/slotmap_internal.h"
 #include "build_kind.h"
 #include "check.h"
 #include "slotmap/slotmap.h"
@@ -407,4 +408,36 @@ TEST(slotmap_destructor, without_a_destructor_values_are_counted_all_the_same)
     CHECK_STATUS(VBUF_OK, slotmap_stats(map, &stats));
     CHECK_EQ(stats.destroyed, 1000);
     slotmap_destroy(map);
+}
+
+/*
+ * What a fork's child may find: the owner of a part was cut off in the middle of a call, when a chain had been joined to
+ * another, and not yet emptied; or the taker of an idle one was.
+ */
+static void destroy_map_cut_off(bool taker)
+{
+    setup(&ledger, &(struct slotmap_options){.max_threads = 2});
+    for (uint32_t i = 0; i < 3; i++)
+        insert(&ledger, i);
+    slotmap_pin(ledger.map);
+    delete (&ledger, 0);
+    delete (&ledger, 1);
+    slotmap_collect(ledger.map); /* seals them */
+    slotmap_unpin(ledger.map);
+    struct part *part = part_at(map_of(ledger.map), vbuf_self_.id);
+    CHECK(part->limbo.bags[0].chain.count == 2);
+    part->limbo.ready = part->limbo.bags[0].chain;
+    if (taker)
+        vbuf_u64_store_relaxed(&part->head.frozen, 2 | SLOTMAP_TAKING_);
+    else
+        vbuf_u32_store_relaxed(&part->head.busy, 1);
+    slotmap_destroy(ledger.map);
+    check_destroyed(&ledger, 0, 2, 0); /* abandoned */
+    check_destroyed(&ledger, 2, 3, 1);
+}
+
+TEST(slotmap_destructor, E3_what_a_fork_cut_off_is_abandoned_not_destroyed_twice)
+{
+    destroy_map_cut_off(false);
+    destroy_map_cut_off(true);
 }
