@@ -24,6 +24,7 @@
  *      LIVE ──remove: CAS, acq_rel, by anybody──▶ REMOVED
  *      LIVE ──invalidate: CAS───────────────────▶ INVALIDATED ──release: CAS─────────▶ REMOVED
  *             INVALIDATED ──grace has passed, destroyed: CAS──▶ HELD ──release: CAS──▶ CANCELLED
+ *                    REMOVED ──destroyed while it was released: store────────────────▶ CANCELLED
  *
  * (UNUSED, and REMOVED and CANCELLED out of limbo, are vacant: which of them makes no difference.) Only the
  * holder of a vacant slot writes its word by a store, all else are CASes from one exact value, so the word only

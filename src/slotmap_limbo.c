@@ -161,10 +161,14 @@ static bool end_life(struct map *map, struct slotmap_slot_ *slot)
         map->destroy(map->context, value_now(map, slot));
         vbuf_self_.reclaiming--;
     }
+    if (state_of(generation) != SLOTMAP_INVALIDATED_)
+        return true;
     /* Release: destroyed before it is anybody's; pairs with the CAS in slotmap_release, which may be first. */
-    return state_of(generation) != SLOTMAP_INVALIDATED_ ||
-           !vbuf_u32_cas_acq_rel(&slot->generation, &generation,
-                                 with_state(generation, SLOTMAP_HELD_));
+    if (vbuf_u32_cas_acq_rel(&slot->generation, &generation, with_state(generation, SLOTMAP_HELD_)))
+        return false;
+    /* It was: REMOVED would tell a revivable map that the value is still there. Relaxed: ours. */
+    vbuf_u32_store_relaxed(&slot->generation, with_state(generation, SLOTMAP_CANCELLED_));
+    return true;
 }
 
 /*
