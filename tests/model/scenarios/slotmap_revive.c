@@ -211,3 +211,105 @@ const struct explore_scenario slotmap_revive_cancelled = {
     .finish = destroy_map,
     NOTHING_FAILS,
 };
+
+/* ---- a writer that finds its value removed leaves it to be written by who revives it ---- */
+
+static void set_up_written(void)
+{
+    make_revivable(true);
+    first = insert(1);
+}
+
+/* Whose value is overwritten is not there to be destroyed. */
+static enum vbuf_status overwrite(slotmap_handle handle, uint64_t old, uint64_t number)
+{
+    enum vbuf_status status = slotmap_write(map, handle, &(struct value){number, number});
+    inserted[old] -= status == VBUF_OK;
+    inserted[number] += status == VBUF_OK;
+    return status;
+}
+
+static void write_first(void)
+{
+    enum vbuf_status status = overwrite(first, 1, 3);
+    EXPLORE(status == VBUF_OK || status == VBUF_STALE);
+}
+
+static void remove_first(void)
+{
+    EXPLORE(slotmap_remove(map, first, NULL) == VBUF_OK);
+}
+
+static void finish_written(void)
+{
+    slotmap_collect(map);
+    bool revived = false;
+    for (unsigned i = 8; !revived; i++) {
+        slotmap_handle handle;
+        void *value;
+        EXPLORE(slotmap_revive(map, &handle, &value, &revived) == VBUF_OK);
+        uint64_t old = i;
+        if (revived)
+            old = ((struct value *)value)->number;
+        else
+            *(struct value *)value = (struct value){i, i};
+        inserted[old] = 1;
+        EXPLORE(slotmap_publish(map, handle) == VBUF_OK);
+        EXPLORE(overwrite(handle, old, i + 8) == VBUF_OK);
+    }
+    destroy_map();
+}
+
+const struct explore_scenario slotmap_revive_written = {
+    .name = "slotmap.revive-written",
+    .checks = "S4 S6",
+    .set_up = set_up_written,
+    .threads = {write_first, remove_first},
+    .finish = finish_written,
+    NOTHING_FAILS,
+};
+
+/* ---- a destructor inside an insert collects nothing, as inside a collect ---- */
+
+static void destroy_and_collect(void *context, void *memory)
+{
+    uint64_t number = ((struct value *)memory)->number;
+    destroy_value(context, memory);
+    if (number == 2)
+        EXPLORE(slotmap_collect(map) == 0);
+}
+
+static void insert_into_kept(void)
+{
+    slotmap_handle second = insert(2);
+    first = insert(1);
+    EXPLORE(slotmap_remove(map, second, NULL) == VBUF_OK);
+    slotmap_collect(map); /* the second is kept */
+    EXPLORE(slotmap_invalidate(map, first) == VBUF_OK);
+    for (unsigned i = 8; destroyed[2] == 0; i++)
+        insert(i);
+    EXPLORE(destroyed[1] == 0);
+    slotmap_collect(map);
+    EXPLORE(destroyed[1] == 1 && slotmap_release(map, first) == VBUF_OK);
+}
+
+static void set_up_collecting(void)
+{
+    make_revivable(false);
+    map_of(map)->destroy = destroy_and_collect;
+}
+
+static void finish_collecting(void)
+{
+    map_of(map)->destroy = destroy_value;
+    destroy_map();
+}
+
+const struct explore_scenario slotmap_revive_inside = {
+    .name = "slotmap.revive-inside",
+    .checks = "S6",
+    .set_up = set_up_collecting,
+    .threads = {insert_into_kept},
+    .finish = finish_collecting,
+    NOTHING_FAILS,
+};
