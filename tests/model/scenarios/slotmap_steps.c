@@ -247,7 +247,7 @@ static void finish_released(void)
     slotmap_collect(map);
     struct slotmap_report stats;
     EXPLORE(slotmap_stats(map, &stats) == VBUF_OK);
-    EXPLORE(stats.len == 0 && stats.limbo == 0);
+    EXPLORE(stats.len == 0 && stats.limbo == 0 && stats.destroyed == stats.removed);
     finish();
 }
 
