@@ -220,6 +220,7 @@ SCENARIO(ebr_batch_fill)
 SCENARIO(ebr_batch_shared)
 SCENARIO(ebr_batch_reclaim_retires)
 SCENARIO(ebr_batch_reclaim_shared)
+SCENARIO(ebr_batch_budget)
 /* ebr_collect.c */
 SCENARIO(ebr_collect_idle)
 SCENARIO(ebr_collect_left)
@@ -251,6 +252,7 @@ SCENARIO(ebr_grace_glance)
 /* ebr_nested.c */
 SCENARIO(ebr_nested_pins)
 SCENARIO(ebr_nested_repin)
+SCENARIO(ebr_nested_ends)
 /* ebr_numbers.c */
 SCENARIO(ebr_numbers_two)
 SCENARIO(ebr_numbers_three)
@@ -266,11 +268,17 @@ SCENARIO(ebr_reader_pin_full_fence)
 SCENARIO(ebr_reader_migrates)
 SCENARIO(ebr_reader_reused)
 SCENARIO(ebr_reader_overwritten)
+SCENARIO(ebr_reader_most)
+SCENARIO(ebr_reader_grows)
 /* ebr_shared.c */
 SCENARIO(ebr_shared_pin)
 SCENARIO(ebr_shared_removers)
 SCENARIO(ebr_shared_one_record)
 SCENARIO(ebr_shared_refused)
+/* ebr_stall.c */
+SCENARIO(ebr_stall_told)
+SCENARIO(ebr_stall_of_nobody)
+SCENARIO(ebr_stall_two)
 /* ebr_stats.c */
 SCENARIO(ebr_stats_churn)
 SCENARIO(ebr_stats_shared)

@@ -80,7 +80,7 @@ const struct explore_scenario slotmap_calls_budget = {
     NOTHING_FAILS,
 };
 
-/* ---- a collect does not wait until the next barrier is due ---- */
+/* ---- a remove waits until the next barrier is due, and a collect does not ---- */
 
 static void set_up_paced(void)
 {
@@ -95,6 +95,9 @@ static void set_up_paced(void)
 static void collect_paced(void)
 {
     take_out(8, insert(8));
+    unsigned fences = explore_heavy_fences();
+    turn_over();
+    EXPLORE(explore_heavy_fences() == fences);
     slotmap_collect(map);
     EXPLORE(destroyed[8] == 1);
 }
