@@ -24,6 +24,7 @@
  *      LIVE ──remove: CAS, acq_rel, by anybody──▶ REMOVED
  *      LIVE ──invalidate: CAS───────────────────▶ INVALIDATED ──release: CAS─────────▶ REMOVED
  *             INVALIDATED ──grace has passed, destroyed: CAS──▶ HELD ──release: CAS──▶ CANCELLED
+ *                    REMOVED ──destroyed while it was released: store────────────────▶ CANCELLED
  *
  * (UNUSED, and REMOVED and CANCELLED out of limbo, are vacant. Which of them matters in a revivable map only:
  * REMOVED says that the value is still there. So one whose release comes while it is destroyed ends as CANCELLED.) Only the

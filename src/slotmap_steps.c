@@ -14,8 +14,9 @@
  *
  * An invalidated value is removed, but its slot not counted so: it keeps its room until its release. Its
  * grace and its release may come in either order. The word decides: who reclaims it makes it HELD, by CAS, unless
- * the release was first and made it REMOVED; then it is like any other. A release that finds it HELD sends it through
- * limbo once more, as a cancelled one: that spares a path, and a slot is held seldom.
+ * the release was first and made it REMOVED; then it is like any other, or, where it was destroyed by then, like a
+ * cancelled one. A release that finds it HELD sends it through limbo once more, as a cancelled one: that spares a
+ * path, and a slot is held seldom.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

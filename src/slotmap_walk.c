@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include "slotmap_internal.h"
+#include "threads.h"
 
 slotmap_handle slotmap_handle_of(const struct slotmap *map, const void *value)
 {
@@ -49,8 +50,11 @@ size_t slotmap_clear(struct slotmap *map)
 enum vbuf_status slotmap_reserve(struct slotmap *handle, size_t count, bool prefault)
 {
     struct map *map = map_of(handle);
+    enum vbuf_status status = slots_reserve(map, count, prefault);
+    if (status != VBUF_OK)
+        return status;
     /* What a thread needs of its own, too. It does without where it gets none, and then commits nothing either. */
-    map_own_part(map);
-    ebr_attach(map->head.domain_);
-    return slots_reserve(map, count, prefault);
+    uint32_t number = vbuf_thread_number();
+    bool refused = number != 0 && number <= map->max_threads && is_shared(map, map_own_part(map));
+    return refused || ebr_attach(map->head.domain_) == VBUF_NOMEM ? VBUF_NOMEM : VBUF_OK;
 }

@@ -119,3 +119,29 @@ const struct explore_scenario ebr_batch_reclaim_shared = {
     .finish = finish,
     .bounds = {.together = 1, .failures = EXPLORE_NONE},
 };
+
+/* ---- what waited for a pin is reclaimed little by little: at most 128 a call ---- */
+
+static void retire_after_pin(void)
+{
+    ebr_pin(domain);
+    retire_many(4 * BATCH);
+    EXPLORE(reclaimed == 0);
+    ebr_unpin(domain);
+    unsigned calls = 0;
+    while (reclaimed < 4 * BATCH) {
+        unsigned before = reclaimed;
+        retire_many(1);
+        EXPLORE(reclaimed - before <= 2 * BATCH);
+        calls += reclaimed != before;
+    }
+    EXPLORE(calls > 1);
+}
+
+const struct explore_scenario ebr_batch_budget = {
+    .name = "ebr.batch-budget",
+    .checks = "E4",
+    .set_up = set_up,
+    .threads = {retire_after_pin},
+    .finish = finish,
+};

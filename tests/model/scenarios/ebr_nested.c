@@ -129,3 +129,25 @@ const struct explore_scenario ebr_nested_steps_full_fence = {
     .finish = finish,
     .full_fence = true,
 };
+
+/* ---- as many unpins as pins end it ---- */
+
+static void pin_thrice(void)
+{
+    for (unsigned i = 0; i < 3; i++)
+        ebr_pin(domain);
+    for (unsigned i = 0; i < 3; i++) {
+        EXPLORE(ebr_detach(domain) == VBUF_BUSY);
+        ebr_unpin(domain);
+    }
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
+}
+
+const struct explore_scenario ebr_nested_ends = {
+    .name = "ebr.nested-ends",
+    .checks = "E1",
+    .set_up = set_up,
+    .threads = {pin_thrice},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};

@@ -177,3 +177,86 @@ const struct explore_scenario ebr_reader_full = {
     .finish = finish_three,
     .bounds = {.failures = EXPLORE_NONE},
 };
+
+/* ---- as many as there may be, and what the end of one ends ---- */
+
+static void set_up_two(void)
+{
+    EXPLORE(ebr_domain_create(&domain, &(struct ebr_options){.max_readers = 3}) == VBUF_OK);
+    EXPLORE(ebr_attach(domain) == VBUF_OK && ebr_detach(domain) == VBUF_OK);
+    place_object(&place);
+}
+
+static void come_and_go(void)
+{
+    struct ebr_reader *readers[3], *none;
+    struct ebr_report report;
+    for (unsigned i = 0; i < 3; i++)
+        EXPLORE(ebr_reader_create(domain, &readers[i]) == VBUF_OK);
+    EXPLORE(ebr_reader_create(domain, &none) == VBUF_FULL);
+    ebr_reader_destroy(domain, readers[0]);
+    ebr_reader_destroy(domain, readers[1]);
+    EXPLORE(ebr_reader_create(domain, &readers[0]) == VBUF_OK);
+    EXPLORE(ebr_reader_create(domain, &readers[1]) == VBUF_OK);
+    EXPLORE(ebr_reader_create(domain, &none) == VBUF_FULL);
+    EXPLORE(readers[0] != readers[1] && readers[1] != readers[2] && readers[0] != readers[2]);
+    ebr_pin_on(domain, readers[2]);
+    ebr_pin_on(domain, readers[2]);
+    unlink_and_retire(domain, &place);
+    EXPLORE(ebr_collect(domain) == 0);
+    EXPLORE(ebr_domain_destroy(domain) == VBUF_BUSY);
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK);
+    EXPLORE(report.readers == 3 && report.threads == 1);
+    for (unsigned i = 0; i < 3; i++)
+        ebr_reader_destroy(domain, readers[i]);
+    unsigned fences = explore_heavy_fences();
+    EXPLORE(ebr_collect(domain) == 1);
+    EXPLORE(explore_heavy_fences() == fences); /* alone again */
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK && report.readers == 0 && report.threads == 1);
+}
+
+const struct explore_scenario ebr_reader_most = {
+    .name = "ebr.reader-most",
+    .checks = "E1 E2",
+    .set_up = set_up_two,
+    .threads = {come_and_go},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
+/* ---- one is made while another makes as many as need more memory ---- */
+
+static void make_and_remove(void)
+{
+    struct ebr_reader *own;
+    EXPLORE(ebr_reader_create(domain, &own) == VBUF_OK);
+    unlink_and_retire(domain, &place);
+    ebr_collect(domain);
+}
+
+static void look_on_last(void)
+{
+    struct ebr_reader *own[3];
+    for (unsigned i = 0; i < 3; i++)
+        EXPLORE(ebr_reader_create(domain, &own[i]) == VBUF_OK);
+    ebr_reader_destroy(domain, own[0]);
+    ebr_reader_destroy(domain, own[1]);
+    ebr_pin_on(domain, own[2]);
+    look(&place);
+    ebr_unpin_on(domain, own[2]);
+}
+
+static void set_up_many(void)
+{
+    EXPLORE(ebr_domain_create(&domain, &(struct ebr_options){.max_readers = 4}) == VBUF_OK);
+    place_object(&place);
+}
+
+const struct explore_scenario ebr_reader_grows = {
+    .name = "ebr.reader-grows",
+    .checks = "E1",
+    .set_up = set_up_many,
+    .threads = {make_and_remove, look_on_last},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};

@@ -231,3 +231,47 @@ const struct explore_scenario slotmap_chunks_late = {
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE, .stale = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };
+
+/* ---- a popper that was stopped, and one that takes what is next, and gives the head it has read up ---- */
+
+static void set_up_singles(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 4;
+    options.max_limbo = 8;
+    make_map(options);
+    map_of(map)->chunk = 1;
+    make_chunks(1, 3);
+    exit_all();
+}
+
+static void pop_one(void)
+{
+    handles[8] = insert(8);
+}
+
+static void claim_and_cancel(void)
+{
+    void *value;
+    slotmap_handle handle;
+    EXPLORE(slotmap_claim(map, &handle, &value) == VBUF_OK);
+    handles[16] = insert(16);
+    EXPLORE(slotmap_cancel(map, handle) == VBUF_OK);
+    inserted[17] = removed[17] = 1; /* so it counts */
+}
+
+static void finish_cancelled(void)
+{
+    slotmap_collect(map);
+    destroyed[17] = 1;
+    finish();
+}
+
+const struct explore_scenario slotmap_chunks_cancel = {
+    .name = "slotmap.chunks-cancel",
+    .checks = "S5 S6",
+    .set_up = set_up_singles,
+    .threads = {pop_one, claim_and_cancel},
+    .finish = finish_cancelled,
+    NOTHING_FAILS,
+};

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include "explore.h"
-#include "slotmap/slotmap.h"
+#include "slotmap_internal.h"
 
 static struct slotmap *map;
 static slotmap_handle given;             /* in set_up */
@@ -247,7 +247,7 @@ static void finish_released(void)
     slotmap_collect(map);
     struct slotmap_report stats;
     EXPLORE(slotmap_stats(map, &stats) == VBUF_OK);
-    EXPLORE(stats.len == 0 && stats.limbo == 0);
+    EXPLORE(stats.len == 0 && stats.limbo == 0 && stats.destroyed == stats.removed);
     finish();
 }
 
@@ -325,4 +325,148 @@ const struct explore_scenario slotmap_steps_release_revivable = {
     .threads = {invalidate_given, release_given},
     .finish = finish_released,
     .bounds = {.together = 2},
+};
+
+/* ---- taken over, and collected, in the middle of the invalidate ---- */
+
+static void invalidate_only(void)
+{
+    count_win(slotmap_invalidate(map, given));
+}
+
+static void collect_and_fill(void)
+{
+    slotmap_collect(map);
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t value = 7;
+        slotmap_handle handle;
+        enum vbuf_status status = slotmap_insert(map, &value, &handle);
+        EXPLORE(status != VBUF_OK || slotmap_handle_index(handle) != slotmap_handle_index(given));
+    }
+}
+
+static void finish_filled(void)
+{
+    EXPLORE(slotmap_len(map) == 4 && slotmap_release(map, given) == VBUF_OK);
+    slotmap_destroy(map);
+}
+
+const struct explore_scenario slotmap_steps_held_early = {
+    .name = "slotmap.steps-held-early",
+    .checks = "S6",
+    .set_up = set_up_no_destructor,
+    .threads = {invalidate_only, collect_and_fill},
+    .finish = finish_filled,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
+/* ---- what belongs to a slot elsewhere: the releaser's until its release, then the next user's ---- */
+
+static uint64_t beside[8];
+
+static void use_beside(slotmap_handle handle)
+{
+    explore_write(&beside[slotmap_handle_index(handle)], sizeof *beside);
+}
+
+static void release_with_side(void)
+{
+    map_own_part(map_of(map)); /* here, as its being made orders much */
+    use_beside(given);
+    if (slotmap_release(map, given) == VBUF_OK)
+        vbuf_u32_fetch_add_relaxed(&won, 10);
+    else
+        use_beside(given); /* ours still */
+}
+
+static void invalidate_and_reuse(void)
+{
+    count_win(slotmap_invalidate(map, given));
+    for (unsigned i = 0; i < 3; i++) /* and no collect: its fences order much */
+        slotmap_turn_over_(map, &map_own_part(map_of(map))->head);
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t value = 7;
+        slotmap_handle handle;
+        if (slotmap_insert(map, &value, &handle) != VBUF_OK)
+            continue;
+        use_beside(handle);
+        EXPLORE(slotmap_remove(map, handle, NULL) == VBUF_OK);
+        expected++;
+    }
+}
+
+static void set_up_side(void)
+{
+    create(4);
+    map_of(map)->chunk = 1; /* what is reclaimed is used at once */
+    uint64_t value = 7;
+    slotmap_handle other; /* leaves room, so that nobody looks for any */
+    EXPLORE(slotmap_insert(map, &value, &given) == VBUF_OK);
+    EXPLORE(slotmap_insert(map, &value, &other) == VBUF_OK);
+    EXPLORE(slotmap_remove(map, other, NULL) == VBUF_OK);
+    expected = 2;
+    explore_end_thread(); /* the first to come goes on */
+}
+
+const struct explore_scenario slotmap_steps_side = {
+    .name = "slotmap.steps-side",
+    .checks = "S6",
+    .set_up = set_up_side,
+    .threads = {invalidate_and_reuse, release_with_side},
+    .finish = finish_released,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
+/* ---- bits that are nobody's handle, or of another state ---- */
+
+static uint32_t word_of_given(void)
+{
+    return slot_at(map_of(map), slotmap_handle_index(given))->generation.raw;
+}
+
+static void step_any_bits(void)
+{
+    uint64_t index = slotmap_handle_index(given), word = word_of_given();
+    for (uint64_t state = 0; state <= SLOTMAP_STATE_; state++) {
+        slotmap_handle handle = {((word & ~(uint64_t)SLOTMAP_STATE_) | state) << 32 | index};
+        if (handle.bits == given.bits)
+            continue;
+        EXPLORE(slotmap_publish(map, handle) == VBUF_STALE);
+        EXPLORE(slotmap_cancel(map, handle) == VBUF_STALE);
+        EXPLORE(slotmap_release(map, handle) == VBUF_STALE);
+    }
+    const uint64_t others[] = {0, UINT64_MAX, UINT64_C(9) << 32 | UINT32_MAX, /* past all slots */
+                               UINT64_C(9) << 32 | (slotmap_capacity(map) + 1)};
+    for (unsigned i = 0; i < sizeof others / sizeof *others; i++) {
+        EXPLORE(slotmap_publish(map, slotmap_handle_from_u64(others[i])) == VBUF_STALE);
+        EXPLORE(slotmap_cancel(map, slotmap_handle_from_u64(others[i])) == VBUF_STALE);
+        EXPLORE(slotmap_release(map, slotmap_handle_from_u64(others[i])) == VBUF_STALE);
+    }
+    EXPLORE(word_of_given() == word);
+}
+
+static void step_states(void)
+{
+    step_any_bits(); /* claimed */
+    EXPLORE(slotmap_release(map, given) == VBUF_STALE);
+    EXPLORE(slotmap_publish(map, given) == VBUF_OK);
+    EXPLORE(slotmap_cancel(map, given) == VBUF_STALE && slotmap_release(map, given) == VBUF_STALE);
+    step_any_bits(); /* live */
+    EXPLORE(slotmap_invalidate(map, given) == VBUF_OK);
+    EXPLORE(slotmap_publish(map, given) == VBUF_STALE && slotmap_cancel(map, given) == VBUF_STALE);
+    step_any_bits(); /* invalidated */
+    slotmap_collect(map);
+    EXPLORE(slotmap_publish(map, given) == VBUF_STALE && slotmap_cancel(map, given) == VBUF_STALE);
+    step_any_bits(); /* held */
+    EXPLORE(slotmap_release(map, given) == VBUF_OK);
+    expected = 1;
+}
+
+const struct explore_scenario slotmap_steps_any_bits = {
+    .name = "slotmap.steps-any-bits",
+    .checks = "S1",
+    .set_up = set_up_claimed,
+    .threads = {step_states},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
 };

@@ -127,6 +127,45 @@ const struct explore_scenario slotmap_taker_in_destructor = {
     NOTHING_FAILS,
 };
 
+/* ---- the same, when what is destroyed waits for its release: nobody else gets its slot ---- */
+
+static void set_up_held(void)
+{
+    set_up_three();
+    act_as(1);
+    EXPLORE(slotmap_invalidate(map, handles[2]) == VBUF_OK);
+    exit_up_to(1);
+    map_of(map)->destroy = destroy_slowly;
+}
+
+static void collect_held(void)
+{
+    EXPLORE(vbuf_thread_number() == 1);
+    slotmap_collect(map);
+    raise_blindly(&ask);
+    EXPLORE(try_insert(8, &handles[8]) == VBUF_FULL || destroyed[2] == 0 ||
+            slotmap_handle_index(handles[8]) != slotmap_handle_index(handles[2]));
+    raise_blindly(&done);
+}
+
+static void finish_held(void)
+{
+    slotmap_collect(map);
+    EXPLORE(destroyed[2] == 1 && slotmap_release(map, handles[2]) == VBUF_OK);
+    removed[2] = 1;
+    slotmap_collect(map);
+    finish();
+}
+
+const struct explore_scenario slotmap_taker_held = {
+    .name = "slotmap.taker-held",
+    .checks = "S6",
+    .set_up = set_up_held,
+    .threads = {collect_held, hold_lists},
+    .finish = finish_held,
+    NOTHING_FAILS,
+};
+
 /* ---- a taker that has got ready slots of another finds its own lists being emptied ---- */
 
 /* Number 3 sleeps with what becomes ready. */

@@ -18,7 +18,7 @@ static void destroy_pair(void *context, void *value)
 {
     (void)context;
     const struct pair *pair = value;
-    EXPLORE(pair->left == pair->right);
+    EXPLORE(pair->left == pair->right && pair->left >= 10); /* 0 is a copy that was never written */
     vbuf_u32_fetch_add_relaxed(&destroyed, 1);
 }
 
@@ -215,4 +215,78 @@ const struct explore_scenario slotmap_value_last_of_two = {
     .threads = {write_last, write_too, remove_last},
     .finish = finish_last_of_two,
     .bounds = {.preemptions = 3, .stale = EXPLORE_NONE, .reorders = EXPLORE_NONE},
+};
+
+/* ---- values that are no whole number of words; the last one written is what is handed out, and destroyed ---- */
+
+struct triple {
+    uint32_t first, second, third; /* equal */
+};
+
+static slotmap_handle handles[3];
+static uint32_t newest[3];
+
+static void destroy_triple(void *context, void *value)
+{
+    (void)context;
+    const struct triple *triple = value;
+    EXPLORE(triple->first == triple->second && triple->second == triple->third);
+    EXPLORE(triple->first == newest[triple->first % 3]);
+    newest[triple->first % 3] = 0;
+}
+
+static void set_up_triples(void)
+{
+    struct slotmap_options options = {.value_size = sizeof(struct triple),
+                                      .max_len = 4,
+                                      .max_limbo = 4,
+                                      .max_threads = 5,
+                                      .updatable = true,
+                                      .destroy = destroy_triple};
+    EXPLORE(slotmap_create(&map, &options) == VBUF_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        newest[i] = 30 + i;
+        struct triple triple = {newest[i], newest[i], newest[i]};
+        EXPLORE(slotmap_insert(map, &triple, &handles[i]) == VBUF_OK);
+    }
+}
+
+/* One write of two of them, and three of the first. */
+static void write_triples(void)
+{
+    for (uint32_t i = 0; i < 5; i++) {
+        uint32_t number = 60 + 3 * i + (i < 2 ? 0 : i - 2);
+        EXPLORE(slotmap_write(map, handles[number % 3], &(struct triple){number, number, number}) ==
+                VBUF_OK);
+        newest[number % 3] = number;
+    }
+}
+
+static void read_triple(void)
+{
+    struct triple triple;
+    EXPLORE(slotmap_read(map, handles[0], &triple) == VBUF_OK);
+    EXPLORE(triple.first == triple.second && triple.second == triple.third);
+}
+
+static void finish_triples(void)
+{
+    void *value;
+    slotmap_pin(map);
+    EXPLORE(slotmap_remove(map, handles[1], &value) == VBUF_OK);
+    EXPLORE(((struct triple *)value)->third == newest[1]);
+    slotmap_unpin(map);
+    slotmap_collect(map);
+    EXPLORE(newest[1] == 0);
+    slotmap_destroy(map);
+    EXPLORE(newest[0] == 0 && newest[2] == 0);
+}
+
+const struct explore_scenario slotmap_value_triples = {
+    .name = "slotmap.value-triples",
+    .checks = "S4 S6",
+    .set_up = set_up_triples,
+    .threads = {write_triples, read_triple},
+    .finish = finish_triples,
+    .bounds = {.failures = EXPLORE_NONE, .together = 4, .stale = 3},
 };
