@@ -364,7 +364,8 @@ enum vbuf_status slotmap_read(struct slotmap *map, slotmap_handle handle, void *
     struct slotmap_slot_ *slot;
     bool found = slotmap_find_(map, handle.bits, map->slot_size_, &slot);
     if (found && VBUF_UNLIKELY(map->updatable_))
-        value_read(map_of(map), slot, value);
+        slotmap_copy_out_(slot, map->value_offset_, map_of(map)->copy_size, map->value_size_,
+                          value);
     else if (found)
         memcpy(value, (unsigned char *)slot + map->value_offset_, map->value_size_);
     slotmap_unpin(map);

@@ -60,8 +60,8 @@ struct map {
     uint64_t cache_limit; /* slots a thread's free list, and its vacant chain, may hold */
     size_t max_len;
     size_t max_limbo;
-    size_t copy_size;   /* of an updatable map's values, of which there are two */
-    size_t rest_offset; /* in a slot that heads a chunk: where the rest of it is written down */
+    size_t copy_size;       /* of an updatable map's values, of which there are two */
+    size_t rest_offset;     /* in a slot that heads a chunk: where the rest of it is written down */
     size_t destroys_a_call; /* destructors that an insert or remove may run */
     bool revivable;
     bool owns_domain;
@@ -111,9 +111,6 @@ void *value_now(const struct map *map, struct slotmap_slot_ *slot);
 
 /* Before a value is written to a vacant slot of a map whose slots have more to them. */
 void value_begin(struct map *map, struct slotmap_slot_ *slot);
-
-/* Copies a value that may be written meanwhile. */
-void value_read(const struct map *map, const struct slotmap_slot_ *slot, void *to);
 
 static inline enum slotmap_state_ state_of(uint32_t generation)
 {

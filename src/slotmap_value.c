@@ -26,6 +26,8 @@
  *
  * The word is one of its own: sharing the link's would corrupt limbo when a writer wakes after a remove.
  *
+ * Reading is inlined, in slotmap.h.
+ *
  * References: two copies and a counter are L. Lamport, "Concurrent reading and writing" (1977), by way of
  * Linux' seqcount_latch.
  *
@@ -35,26 +37,18 @@
 
 #include "slotmap_internal.h"
 
-#define WRITING 1u
-#define NEXT 2u
-
-struct updatable_slot {
-    struct slotmap_slot_ head;
-    struct vbuf_atomic_u64 sequence;
-};
-_Static_assert(sizeof(struct updatable_slot) == 16, "copies begin at 16 or later");
+#define WRITING SLOTMAP_WRITING_
+#define NEXT SLOTMAP_NEXT_
 
 static struct vbuf_atomic_u64 *sequence_of(const struct slotmap_slot_ *slot)
 {
-    return &((struct updatable_slot *)(uintptr_t)slot)->sequence;
+    return &((struct slotmap_updatable_slot_ *)(uintptr_t)slot)->sequence;
 }
 
 static struct vbuf_atomic_u64 *copy_of(const struct map *map, const struct slotmap_slot_ *slot,
                                        uint64_t sequence)
 {
-    size_t current = sequence / NEXT % 2;
-    return (struct vbuf_atomic_u64 *)(void *)((unsigned char *)value_of(map, slot) +
-                                              current * map->copy_size);
+    return slotmap_copy_of_(slot, map->head.value_offset_, map->copy_size, sequence);
 }
 
 void value_begin(struct map *map, struct slotmap_slot_ *slot)
@@ -67,7 +61,7 @@ void value_begin(struct map *map, struct slotmap_slot_ *slot)
         vbuf_self_.reclaiming--;
     }
     if (map->head.updatable_)
-        vbuf_u64_store_relaxed(sequence_of(slot), 0); /* nobody is left of its last life */
+        slotmap_begin_updatable_(slot);
 }
 
 void *value_now(const struct map *map, struct slotmap_slot_ *slot)
@@ -83,39 +77,6 @@ void *value_now(const struct map *map, struct slotmap_slot_ *slot)
     return copy_of(map, slot, now);
 }
 
-/* ---- reading ---- */
-
-/* Word by word: pairs with write_words. */
-static void read_words(const struct vbuf_atomic_u64 *from, unsigned char *to, size_t size)
-{
-    for (; size >= sizeof(uint64_t); from++, to += sizeof(uint64_t), size -= sizeof(uint64_t)) {
-        uint64_t word = vbuf_u64_load_acquire(from);
-        memcpy(to, &word, sizeof word);
-    }
-    if (size != 0) { /* the last word is padded */
-        uint64_t word = vbuf_u64_load_acquire(from);
-        memcpy(to, &word, size);
-    }
-}
-
-/* Whether a copy that was current at `before` may have been written by the time of `after`. */
-static bool was_overtaken(uint64_t before, uint64_t after)
-{
-    return after - (before & ~(uint64_t)WRITING) > NEXT;
-}
-
-void value_read(const struct map *map, const struct slotmap_slot_ *slot, void *to)
-{
-    const struct vbuf_atomic_u64 *sequence = sequence_of(slot);
-    uint64_t before, after = vbuf_u64_load_acquire(sequence); /* pairs with the unlock */
-    do {
-        before = after;
-        read_words(copy_of(map, slot, before), to, map->head.value_size_);
-        /* After the words, which were acquired; acquire, in case it is the next `before`. */
-        after = vbuf_u64_load_acquire(sequence);
-    } while (was_overtaken(before, after));
-}
-
 /* ---- writing ---- */
 
 static void write_words(struct vbuf_atomic_u64 *to, const unsigned char *from, size_t size)
@@ -123,7 +84,8 @@ static void write_words(struct vbuf_atomic_u64 *to, const unsigned char *from, s
     for (; size >= sizeof(uint64_t); from += sizeof(uint64_t), to++, size -= sizeof(uint64_t)) {
         uint64_t word;
         memcpy(&word, from, sizeof word);
-        vbuf_u64_store_release(to, word); /* pairs with read_words: who reads it sees the lock */
+        /* Pairs with slotmap_read_words_: who reads it sees the lock. */
+        vbuf_u64_store_release(to, word);
     }
     if (size != 0) {
         uint64_t word = 0;
@@ -149,7 +111,7 @@ static enum vbuf_status write_slot(const struct map *map, struct slotmap_slot_ *
         return VBUF_STALE;
     }
     write_words(copy_of(map, slot, seen + NEXT), value, map->head.value_size_);
-    /* Release pairs with value_read. Fails iff a remover has taken the lock away. */
+    /* Release pairs with slotmap_copy_out_. Fails iff a remover has taken the lock away. */
     return vbuf_u64_cas_acq_rel(sequence, &locked, seen + NEXT) ? VBUF_OK : VBUF_STALE;
 }
 

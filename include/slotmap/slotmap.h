@@ -211,6 +211,14 @@ VBUF_API void slotmap_assert_pinned_(const struct slotmap *map);
 #define SLOTMAP_ASSERT_PINNED_(map) ((void)0)
 #endif
 
+/* In front of an updatable value's two copies. See slotmap_value.c. */
+struct slotmap_updatable_slot_ {
+    struct slotmap_slot_ head;
+    struct vbuf_atomic_u64 sequence; /* writes, and whether one is under way */
+};
+#define SLOTMAP_WRITING_ 1u
+#define SLOTMAP_NEXT_ 2u
+
 /* The calling thread's part; false when it has none yet, or gets none. */
 VBUF_ALWAYS_INLINE bool slotmap_thread_of_(const struct slotmap *map,
                                            struct slotmap_thread_ **thread)
@@ -374,6 +382,59 @@ VBUF_ALWAYS_INLINE void slotmap_bury_(struct slotmap *map, struct slotmap_slot_ 
         slotmap_bury_frozen_(map, thread, index);
     if (VBUF_UNLIKELY(due))
         slotmap_turn_over_(map, thread);
+}
+
+/* The copy that is current at this state of the sequence. */
+static inline struct vbuf_atomic_u64 *slotmap_copy_of_(const struct slotmap_slot_ *slot,
+                                                       size_t value_offset, size_t copy_size,
+                                                       uint64_t sequence)
+{
+    size_t current = sequence / SLOTMAP_NEXT_ % 2;
+    return (struct vbuf_atomic_u64 *)((uintptr_t)slot + value_offset + current * copy_size);
+}
+
+/* Word by word: pairs with write_words. */
+static inline void slotmap_read_words_(const struct vbuf_atomic_u64 *from, unsigned char *to,
+                                       size_t size)
+{
+    for (; size >= sizeof(uint64_t); from++, to += sizeof(uint64_t), size -= sizeof(uint64_t)) {
+        uint64_t word = vbuf_u64_load_acquire(from);
+        memcpy(to, &word, sizeof word);
+    }
+    if (size != 0) { /* the last word is padded */
+        uint64_t word = vbuf_u64_load_acquire(from);
+        memcpy(to, &word, size);
+    }
+}
+
+/* Whether a copy that was current at `before` may have been written by the time of `after`. */
+static inline bool slotmap_was_overtaken_(uint64_t before, uint64_t after)
+{
+    return after - (before & ~(uint64_t)SLOTMAP_WRITING_) > SLOTMAP_NEXT_;
+}
+
+/* Before the first value is written to a vacant slot: nobody is left of its last life. */
+static inline void slotmap_begin_updatable_(struct slotmap_slot_ *slot)
+{
+    /* Relaxed: the slot is ours. */
+    vbuf_u64_store_relaxed(&((struct slotmap_updatable_slot_ *)(void *)slot)->sequence, 0);
+}
+
+/* Copies a value that may be written meanwhile: whole (S4). */
+VBUF_ALWAYS_INLINE void slotmap_copy_out_(const struct slotmap_slot_ *slot, size_t value_offset,
+                                          size_t copy_size, size_t size, void *to)
+{
+    const struct vbuf_atomic_u64 *sequence =
+        &((const struct slotmap_updatable_slot_ *)(const void *)slot)->sequence;
+    uint64_t after = vbuf_u64_load_acquire(sequence); /* pairs with the unlock in write_slot */
+    uint64_t before;
+    do {
+        before = after;
+        slotmap_read_words_(slotmap_copy_of_(slot, value_offset, copy_size, before),
+                            (unsigned char *)to, size);
+        /* After the words, which were acquired; acquire, in case it is the next `before`. */
+        after = vbuf_u64_load_acquire(sequence);
+    } while (VBUF_UNLIKELY(slotmap_was_overtaken_(before, after)));
 }
 
 /* ---- public ---- */
@@ -701,10 +762,15 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
  *     struct users { struct slotmap *map; };     typedef struct { uint64_t bits; } users_handle;
  *     users_create(&m, options)                  options may be NULL; value size and alignment are T's
  *     users_destroy(&m)  users_pin(&m)  users_unpin(&m)  users_insert(&m, value, &h)
- *     users_get(&m, h)  users_contains(&m, h)  users_remove(&m, h)  users_next(&iter, &h)
+ *     users_get(&m, h)  users_read(&m, h, &value)  users_contains(&m, h)  users_remove(&m, h)
+ *     users_next(&iter, &h)
  *
- * Each is the call of the same name above, with its contract; users_remove gives no value. The rest
- * (len, stats, collect, iter_begin) is called on m.map.
+ * SLOTMAP_DEFINE_UPDATABLE(users, struct user) makes an updatable one: it has users_write(&m, h, &value); it has no
+ * users_get, and users_next says whether there is another, but not where.
+ *
+ * Each is the call of the same name above, with its contract; users_remove gives no value, and create says
+ * VBUF_INVALID also iff the options ask for a map of another kind. The rest (len, stats, collect, iter_begin) is called
+ * on m.map.
  */
 #if defined(__cplusplus)
 #define SLOTMAP_ALIGNOF_(T) alignof(T)
@@ -719,17 +785,21 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
       ((size_t)(align) > 4 ? (size_t)(align) : 4) - 1) &                                           \
      ~(((size_t)(align) > 4 ? (size_t)(align) : (size_t)4) - 1))
 
-#define SLOTMAP_DEFINE(name, T)                                                                    \
+/* Of an updatable one: {generation, link}, sequence, padding, copy, copy; each copy padded to words and its alignment. */
+#define SLOTMAP_COPIES_OFFSET_(align) ((size_t)(align) > 16 ? (size_t)(align) : (size_t)16)
+#define SLOTMAP_COPY_SIZE_(size, align)                                                            \
+    (((size_t)(size) + SLOTMAP_VALUE_OFFSET_(align) - 1) & ~(SLOTMAP_VALUE_OFFSET_(align) - 1))
+#define SLOTMAP_UPDATABLE_SIZE_(size, align)                                                       \
+    (SLOTMAP_COPIES_OFFSET_(align) + 2 * SLOTMAP_COPY_SIZE_(size, align))
+
+/* What both kinds have. */
+#define SLOTMAP_DEFINE_COMMON_(name, T, is_updatable)                                              \
     struct name {                                                                                  \
         struct slotmap *map;                                                                       \
     };                                                                                             \
     typedef struct {                                                                               \
         uint64_t bits;                                                                             \
     } name##_handle;                                                                               \
-    enum {                                                                                         \
-        name##_value_offset_ = SLOTMAP_VALUE_OFFSET_(SLOTMAP_ALIGNOF_(T)),                         \
-        name##_slot_size_ = SLOTMAP_SLOT_SIZE_(sizeof(T), SLOTMAP_ALIGNOF_(T))                     \
-    };                                                                                             \
     VBUF_UNUSED static inline enum vbuf_status name##_create(struct name *m,                       \
                                                              const struct slotmap_options *given)  \
     {                                                                                              \
@@ -739,8 +809,9 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
             options = *given;                                                                      \
         options.value_size = sizeof(T);                                                            \
         options.value_align = SLOTMAP_ALIGNOF_(T);                                                 \
-        if (options.updatable || options.revivable) /* their slots are larger */                   \
+        if ((options.updatable && !(is_updatable)) || options.revivable) /* other slots */         \
             return VBUF_INVALID;                                                                   \
+        options.updatable = (is_updatable);                                                        \
         return slotmap_create(&m->map, &options);                                                  \
     }                                                                                              \
     VBUF_UNUSED static inline void name##_destroy(struct name *m)                                  \
@@ -756,6 +827,29 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
     {                                                                                              \
         slotmap_unpin(m->map);                                                                     \
     }                                                                                              \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE bool name##_contains(const struct name *m,                      \
+                                                        name##_handle handle)                      \
+    {                                                                                              \
+        struct slotmap_slot_ *slot;                                                                \
+        return slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                       \
+    }                                                                                              \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_remove(struct name *m,                  \
+                                                                  name##_handle handle)            \
+    {                                                                                              \
+        struct slotmap_slot_ *slot;                                                                \
+        enum vbuf_status status =                                                                  \
+            slotmap_unlink_(m->map, handle.bits, name##_slot_size_, SLOTMAP_REMOVED_, &slot);      \
+        if (VBUF_LIKELY(status == VBUF_OK))                                                        \
+            slotmap_bury_(m->map, slot, (uint32_t)handle.bits);                                    \
+        return status;                                                                             \
+    }
+
+#define SLOTMAP_DEFINE(name, T)                                                                    \
+    enum {                                                                                         \
+        name##_value_offset_ = SLOTMAP_VALUE_OFFSET_(SLOTMAP_ALIGNOF_(T)),                         \
+        name##_slot_size_ = SLOTMAP_SLOT_SIZE_(sizeof(T), SLOTMAP_ALIGNOF_(T))                     \
+    };                                                                                             \
+    SLOTMAP_DEFINE_COMMON_(name, T, false)                                                         \
     VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_insert(struct name *m, T value,         \
                                                                   name##_handle *handle)           \
     {                                                                                              \
@@ -777,21 +871,16 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
             return NULL;                                                                           \
         return (T *)(void *)((unsigned char *)slot + name##_value_offset_);                        \
     }                                                                                              \
-    VBUF_UNUSED VBUF_ALWAYS_INLINE bool name##_contains(const struct name *m,                      \
-                                                        name##_handle handle)                      \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_read(struct name *m,                    \
+                                                                name##_handle handle, T *value)    \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
-        return slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                       \
-    }                                                                                              \
-    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_remove(struct name *m,                  \
-                                                                  name##_handle handle)            \
-    {                                                                                              \
-        struct slotmap_slot_ *slot;                                                                \
-        enum vbuf_status status =                                                                  \
-            slotmap_unlink_(m->map, handle.bits, name##_slot_size_, SLOTMAP_REMOVED_, &slot);      \
-        if (VBUF_LIKELY(status == VBUF_OK))                                                        \
-            slotmap_bury_(m->map, slot, (uint32_t)handle.bits);                                    \
-        return status;                                                                             \
+        slotmap_pin(m->map);                                                                       \
+        bool found = slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                 \
+        if (VBUF_LIKELY(found))                                                                    \
+            *value = *(const T *)(const void *)((unsigned char *)slot + name##_value_offset_);     \
+        slotmap_unpin(m->map);                                                                     \
+        return VBUF_LIKELY(found) ? VBUF_OK : VBUF_STALE;                                          \
     }                                                                                              \
     VBUF_UNUSED VBUF_ALWAYS_INLINE T *name##_next(struct slotmap_iter *iter,                       \
                                                   name##_handle *handle)                           \
@@ -801,6 +890,54 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
         if (value != NULL && handle != NULL)                                                       \
             handle->bits = bits;                                                                   \
         return value;                                                                              \
+    }
+
+#define SLOTMAP_DEFINE_UPDATABLE(name, T)                                                          \
+    enum {                                                                                         \
+        name##_value_offset_ = SLOTMAP_COPIES_OFFSET_(SLOTMAP_ALIGNOF_(T)),                        \
+        name##_copy_size_ = SLOTMAP_COPY_SIZE_(sizeof(T), SLOTMAP_ALIGNOF_(T)),                    \
+        name##_slot_size_ = SLOTMAP_UPDATABLE_SIZE_(sizeof(T), SLOTMAP_ALIGNOF_(T))                \
+    };                                                                                             \
+    SLOTMAP_DEFINE_COMMON_(name, T, true)                                                          \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_insert(struct name *m, T value,         \
+                                                                  name##_handle *handle)           \
+    {                                                                                              \
+        struct slotmap_claim_ claim;                                                               \
+        enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);          \
+        if (VBUF_UNLIKELY(status != VBUF_OK))                                                      \
+            return status;                                                                         \
+        slotmap_begin_updatable_(claim.slot);                                                      \
+        *(T *)(void *)((unsigned char *)claim.slot + name##_value_offset_) = value;                \
+        uint64_t bits = slotmap_publish_(&claim);                                                  \
+        if (handle != NULL)                                                                        \
+            handle->bits = bits;                                                                   \
+        return VBUF_OK;                                                                            \
+    }                                                                                              \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_read(struct name *m,                    \
+                                                                name##_handle handle, T *value)    \
+    {                                                                                              \
+        struct slotmap_slot_ *slot;                                                                \
+        slotmap_pin(m->map);                                                                       \
+        bool found = slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                 \
+        if (VBUF_LIKELY(found))                                                                    \
+            slotmap_copy_out_(slot, name##_value_offset_, name##_copy_size_, sizeof(T), value);    \
+        slotmap_unpin(m->map);                                                                     \
+        return VBUF_LIKELY(found) ? VBUF_OK : VBUF_STALE;                                          \
+    }                                                                                              \
+    VBUF_UNUSED static inline enum vbuf_status name##_write(struct name *m, name##_handle handle,  \
+                                                            const T *value)                        \
+    {                                                                                              \
+        return slotmap_write(m->map, slotmap_handle_from_u64(handle.bits), value);                 \
+    }                                                                                              \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE bool name##_next(struct slotmap_iter *iter,                     \
+                                                    name##_handle *handle)                         \
+    {                                                                                              \
+        uint64_t bits;                                                                             \
+        bool found =                                                                               \
+            slotmap_iter_next_(iter, &bits, name##_slot_size_, name##_value_offset_) != NULL;      \
+        if (found && handle != NULL)                                                               \
+            handle->bits = bits;                                                                   \
+        return found;                                                                              \
     }
 
 VBUF_END_DECLS
