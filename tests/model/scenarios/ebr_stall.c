@@ -87,6 +87,43 @@ const struct explore_scenario ebr_stall_told = {
     .finish = finish,
 };
 
+/* ---- who is alone steps without a look at the clock: the first hold is where it begins ---- */
+
+static void set_up_alone(void)
+{
+    struct ebr_options options = {.on_stall = on_stall, .context = &domain, .stall_limit = LIMIT};
+    EXPLORE(ebr_domain_create(&domain, &options) == VBUF_OK);
+    self = attach_a_thread(domain);
+}
+
+static uint32_t try_alone_after(int64_t nanoseconds, enum ebr_advance expected)
+{
+    explore_sleep(nanoseconds);
+    EXPLORE(ebr_advance(domain, true) == expected);
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK);
+    return vbuf_u32_load_relaxed(&told);
+}
+
+static void stall_alone(void)
+{
+    be_thread(self);
+    ebr_pin(domain);
+    EXPLORE(try_alone_after(0, EBR_ADVANCED) == 0);
+    EXPLORE(report.stalled_ns == 0); /* nobody has noted it */
+    EXPLORE(try_alone_after(LIMIT, EBR_HELD) == 0);
+    EXPLORE(try_alone_after(SLACK, EBR_HELD) == 0 && has_stood_for(SLACK));
+    EXPLORE(try_alone_after(LIMIT, EBR_HELD) == 1);
+    ebr_unpin(domain);
+}
+
+const struct explore_scenario ebr_stall_alone = {
+    .name = "ebr.stall-alone",
+    .checks = "E4",
+    .set_up = set_up_alone,
+    .threads = {stall_alone},
+    .finish = finish,
+};
+
 /* ---- where the pace of the barriers holds it back, nobody is told ---- */
 
 static void hold_by_pace(void)

@@ -283,6 +283,7 @@ SCENARIO(ebr_shared_one_record)
 SCENARIO(ebr_shared_refused)
 /* ebr_stall.c */
 SCENARIO(ebr_stall_told)
+SCENARIO(ebr_stall_alone)
 SCENARIO(ebr_stall_of_nobody)
 SCENARIO(ebr_stall_two)
 /* ebr_stats.c */
