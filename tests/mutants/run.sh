@@ -160,7 +160,7 @@ run_program() {
 catches() {
     case $1 in
     explorer.*)
-        run_program --jobs 1 --seconds 5 --scenario "${1#*.}"
+        run_program --jobs 1 --seconds 10 --scenario "${1#*.}"
         test $? -eq 1 # not 2, no such scenario, nor 124, out of time
         return
         ;;
