@@ -50,6 +50,8 @@ static const struct bar bars[] = {
      0,
      AT_MOST,
      1.8},
+    {false, "slotmap.read", 1000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 1.3},
+    {false, "slotmap.read", 1000000, "time / raw", {1, "vbuf"}, {1, "raw"}, 0, AT_MOST, 2},
     {false, "slotmap.churn", 1000, "time / plain", {1, "vbuf"}, {1, "plain"}, 0, AT_MOST, 1.4},
     {false, "slotmap.churn", 1000, "time / cas", {1, "vbuf"}, {1, "plain_cas"}, 0, AT_MOST, 1.4},
     {false, "slotmap.churn", 1000, "1 / 2 threads", {1, "vbuf"}, {2, "vbuf"}, 0, AT_LEAST, 1.6},

@@ -29,6 +29,7 @@ struct item {
 
 CVEC_DEFINE(words, uint64_t)
 SLOTMAP_DEFINE(items, struct item)
+SLOTMAP_DEFINE_UPDATABLE(cells, struct item)
 
 /* ---- a growable array ---- */
 

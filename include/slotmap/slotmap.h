@@ -410,7 +410,7 @@ static inline void slotmap_read_words_(const struct vbuf_atomic_u64 *from, unsig
 /* Whether a copy that was current at `before` may have been written by the time of `after`. */
 static inline bool slotmap_was_overtaken_(uint64_t before, uint64_t after)
 {
-    return after - (before & ~(uint64_t)SLOTMAP_WRITING_) > SLOTMAP_NEXT_;
+    return after != before && after - (before & ~(uint64_t)SLOTMAP_WRITING_) > SLOTMAP_NEXT_;
 }
 
 /* Before the first value is written to a vacant slot: nobody is left of its last life. */

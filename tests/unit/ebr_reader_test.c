@@ -52,6 +52,28 @@ TEST(ebr_reader, E1_a_pinned_reader_protects_whatever_thread_it_is_on)
     CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domain));
 }
 
+TEST(ebr_reader, E1_a_threads_own_record_is_a_reader_of_the_thread)
+{
+    struct ebr_domain *domain = make(NULL);
+    struct ebr_reader *own = ebr_thread_reader(domain);
+    struct object object = {0};
+    REQUIRE(own != NULL);
+    CHECK(ebr_thread_reader(domain) == own);
+    CHECK_EQ(stats_of(domain).threads, 1);
+    CHECK_EQ(stats_of(domain).readers, 0);
+    ebr_pin_on(domain, own);
+    ebr_pin(domain); /* nests */
+    retire(domain, &object);
+    CHECK_EQ(drain(domain), 0);
+    ebr_unpin_on(domain, own);
+    CHECK_EQ(drain(domain), 0);
+    CHECK_STATUS(VBUF_BUSY, ebr_detach(domain));
+    ebr_unpin(domain);
+    CHECK_EQ(drain(domain), 1);
+    CHECK_STATUS(VBUF_OK, ebr_detach(domain));
+    CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domain));
+}
+
 TEST(ebr_reader, destroying_a_reader_ends_its_pins)
 {
     struct ebr_domain *domain = make(NULL);

@@ -144,6 +144,96 @@ TEST(slotmap_value, the_typed_form_of_values_that_stay_refuses_updatable)
                  fixed_words_create(&words, &(struct slotmap_options){.updatable = true}));
 }
 
+/* ---- the typed form ---- */
+
+struct point {
+    float x, y, z;
+};
+
+struct aligned_pair {
+    _Alignas(32) uint64_t words[8];
+};
+
+SLOTMAP_DEFINE_UPDATABLE(points, struct point)
+SLOTMAP_DEFINE_UPDATABLE(pairs, struct aligned_pair)
+SLOTMAP_DEFINE_UPDATABLE(flags, uint8_t)
+
+TEST(slotmap_value, the_typed_layout_is_the_untyped_one)
+{
+    struct points p;
+    struct pairs a;
+    struct flags f;
+    REQUIRE(CHECK_STATUS(VBUF_OK, points_create(&p, NULL)));
+    REQUIRE(CHECK_STATUS(VBUF_OK, pairs_create(&a, NULL)));
+    REQUIRE(CHECK_STATUS(VBUF_OK, flags_create(&f, NULL)));
+    CHECK(p.map->updatable_ && a.map->updatable_ && f.map->updatable_);
+    CHECK_EQ(p.map->slot_size_, points_slot_size_);
+    CHECK_EQ(p.map->value_offset_, points_value_offset_);
+    CHECK_EQ(a.map->slot_size_, pairs_slot_size_);
+    CHECK_EQ(a.map->value_offset_, pairs_value_offset_);
+    CHECK_EQ(f.map->slot_size_, flags_slot_size_);
+    CHECK_EQ(f.map->value_offset_, flags_value_offset_);
+    points_destroy(&p);
+    pairs_destroy(&a);
+    flags_destroy(&f);
+    CHECK_STATUS(VBUF_INVALID, points_create(&p, &(struct slotmap_options){.revivable = true}));
+}
+
+TEST(slotmap_value, typed_calls_are_the_untyped_ones)
+{
+    struct points m;
+    points_handle handles[20], handle = {0};
+    struct point point, untyped;
+    REQUIRE(CHECK_STATUS(VBUF_OK, points_create(&m, &(struct slotmap_options){.max_len = 20})));
+    for (unsigned life = 0; life < 3; life++) {
+        for (unsigned i = 0; i < 20; i++) {
+            float number = (float)(life * 20 + i);
+            point = (struct point){number, number + 1, number + 2};
+            REQUIRE(CHECK_STATUS(VBUF_OK, points_insert(&m, point, &handles[i])));
+        }
+        CHECK_STATUS(VBUF_FULL, points_insert(&m, point, NULL));
+        for (unsigned round = 0; round < 3; round++) {
+            for (unsigned i = 0; i < 20; i++) {
+                slotmap_handle bits = slotmap_handle_from_u64(handles[i].bits);
+                REQUIRE(CHECK_STATUS(VBUF_OK, points_read(&m, handles[i], &point)));
+                REQUIRE(CHECK_STATUS(VBUF_OK, slotmap_read(m.map, bits, &untyped)));
+                CHECK_EQ(memcmp(&point, &untyped, sizeof point), 0);
+                CHECK_EQ((unsigned)point.x, life * 20 + i + round);
+                CHECK_EQ((unsigned)point.z, life * 20 + i + 2);
+                point.x += 1;
+                CHECK_STATUS(VBUF_OK, points_write(&m, handles[i], &point));
+            }
+        }
+        unsigned count = 0;
+        points_pin(&m);
+        struct slotmap_iter iter = slotmap_iter_begin(m.map);
+        for (; points_next(&iter, &handle); count++)
+            CHECK(points_contains(&m, handle));
+        points_unpin(&m);
+        CHECK_EQ(count, 20);
+        for (unsigned i = 0; i < 20; i++)
+            CHECK_STATUS(VBUF_OK, points_remove(&m, handles[i]));
+        CHECK_STATUS(VBUF_STALE, points_read(&m, handles[0], &point));
+        CHECK_STATUS(VBUF_STALE, points_write(&m, handles[0], &point));
+        CHECK(!points_contains(&m, handles[0]));
+    }
+    points_destroy(&m);
+}
+
+TEST(slotmap_value, the_typed_form_of_values_that_stay_reads_too)
+{
+    struct fixed_words m;
+    fixed_words_handle handle;
+    uint64_t word = 0;
+    REQUIRE(CHECK_STATUS(VBUF_OK, fixed_words_create(&m, NULL)));
+    REQUIRE(CHECK_STATUS(VBUF_OK, fixed_words_insert(&m, 77, &handle)));
+    CHECK_STATUS(VBUF_OK, fixed_words_read(&m, handle, &word));
+    CHECK_EQ(word, 77);
+    CHECK_STATUS(VBUF_OK, fixed_words_remove(&m, handle));
+    CHECK_STATUS(VBUF_STALE, fixed_words_read(&m, handle, &word));
+    fixed_words_destroy(&m);
+}
+
 /* ---- threads ---- */
 
 struct shared {
