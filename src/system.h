@@ -3,7 +3,8 @@
  *
  * A seam: these are ordinary functions in a file of their own, so a linker can put others in their
  * place (-Wl,--wrap=vbuf_sys_mprotect makes one fail), and a schedule explorer can link its own
- * file instead. Each behaves as the system call it is named after, errno included.
+ * file instead. Each behaves as the system call it is named after, errno included; but none is a cancellation
+ * point: a thread that is cancelled in the middle of a call of ours would leave it half done.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -33,7 +34,7 @@ int vbuf_sys_mprotect(void *address, size_t length, int protection)
 
 int vbuf_sys_msync(void *address, size_t length, int flags)
 {
-    return msync(address, length, flags);
+    return (int)syscall(SYS_msync, address, length, flags);
 }
 
 int vbuf_sys_madvise(void *address, size_t length, int advice)
@@ -57,17 +58,17 @@ int vbuf_sys_set_name(void *address, size_t length, const char *name)
 
 int vbuf_sys_open(const char *path)
 {
-    return open(path, O_RDONLY | O_CLOEXEC);
+    return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 }
 
 long vbuf_sys_read(int file, char *text, size_t size)
 {
-    return read(file, text, size);
+    return syscall(SYS_read, file, text, size);
 }
 
 int vbuf_sys_close(int file)
 {
-    return close(file);
+    return (int)syscall(SYS_close, file);
 }
 
 int vbuf_sys_membarrier(int command)
@@ -106,5 +107,8 @@ void vbuf_sys_relax(unsigned round)
     }
     unsigned doublings = round - 16 < 10 ? round - 16 : 10;
     struct timespec pause = {.tv_nsec = 1000L << doublings}; /* 1 us up to 1 ms */
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     nanosleep(&pause, NULL);
+    pthread_setcancelstate(state, NULL);
 }

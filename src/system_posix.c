@@ -6,6 +6,7 @@
 #define _DEFAULT_SOURCE /* a C library older than POSIX.1-2024 hides MAP_ANONYMOUS without it */
 #include "system.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -27,7 +28,11 @@ int vbuf_sys_mprotect(void *address, size_t length, int protection)
 
 int vbuf_sys_msync(void *address, size_t length, int flags)
 {
-    return msync(address, length, flags);
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    int result = msync(address, length, flags);
+    pthread_setcancelstate(state, NULL);
+    return result;
 }
 
 int64_t vbuf_sys_now(void)
@@ -52,5 +57,8 @@ void vbuf_sys_relax(unsigned round)
     }
     unsigned doublings = round - 16 < 10 ? round - 16 : 10;
     struct timespec pause = {.tv_nsec = 1000L << doublings}; /* 1 us up to 1 ms */
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     nanosleep(&pause, NULL);
+    pthread_setcancelstate(state, NULL);
 }

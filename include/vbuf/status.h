@@ -19,6 +19,8 @@
  *   Progress     wait-free: returns after a bounded number of its own steps. Lock-free: some caller
  *                always does. System calls that commit memory are outside both.
  *   Signals      nothing may be called from a signal handler but cvec_get and cvec_snapshot.
+ *   Cancelling   no call is a cancellation point, so deferred cancellation finds nothing half done. Asynchronous
+ *                cancellation inside a call is undefined.
  *   Names        identifiers that end in an underscore are private, even where a header must show them.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0

@@ -451,6 +451,72 @@ TEST(ebr_attach, E3_a_thread_that_exits_leaks_nothing_even_pinned)
     }
 }
 
+/* Every way there is to end a thread from inside, or from outside. */
+static void *leave_by_exit(void *context)
+{
+    retire_and_leave(context, 0);
+    pthread_exit(NULL);
+}
+
+static void *leave_by_cancellation(void *context)
+{
+    retire_and_leave(context, 0);
+    while (pause() != 0) { /* a cancellation point */
+    }
+    return NULL;
+}
+
+TEST(ebr_attach, E3_a_thread_may_leave_by_pthread_exit_or_be_cancelled)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        struct leaver l = {.domain = make(0), .pinned = kind & 1};
+        pthread_t thread;
+        void *(*leave)(void *) = kind & 2 ? leave_by_cancellation : leave_by_exit;
+        REQUIRE(pthread_create(&thread, NULL, leave, &l) == 0);
+        if (kind & 2)
+            pthread_cancel(thread); /* it retires first, or not: that is not a cancellation point */
+        pthread_join(thread, NULL);
+        drain(l.domain);
+        for (int i = 0; i < 100; i++)
+            REQUIRE(CHECK_EQ(l.objects[i].destroyed, l.objects[99].destroyed));
+        if (!(kind & 2))
+            CHECK_EQ(l.objects[99].destroyed, 1);
+        CHECK_EQ(stats_of(l.domain).threads, 1);
+        CHECK_EQ(stats_of(l.domain).retired, stats_of(l.domain).reclaimed);
+        CHECK_STATUS(VBUF_OK, ebr_domain_destroy(l.domain));
+    }
+}
+
+static struct vbuf_atomic_u32 waits_began, waits_ended;
+
+static void *wait_for_grace(void *domain)
+{
+    vbuf_u32_fetch_add_relaxed(&waits_began, 1);
+    CHECK_STATUS(VBUF_OK, ebr_synchronize(domain));
+    vbuf_u32_fetch_add_relaxed(&waits_ended, 1);
+    pthread_testcancel();
+    return NULL;
+}
+
+TEST(ebr_attach, no_call_is_a_cancellation_point)
+{
+    struct ebr_domain *domain = make(0);
+    pthread_t thread;
+    void *result = NULL;
+    ebr_pin(domain);
+    REQUIRE(pthread_create(&thread, NULL, wait_for_grace, domain) == 0);
+    while (vbuf_u32_load_relaxed(&waits_began) == 0)
+        team_sleep_us(1000);
+    team_sleep_us(20000); /* by now it sleeps between its looks */
+    pthread_cancel(thread);
+    team_sleep_us(20000);
+    ebr_unpin(domain);
+    pthread_join(thread, &result);
+    CHECK_EQ(vbuf_u32_load_relaxed(&waits_ended), 1);
+    CHECK(result == PTHREAD_CANCELED);
+    CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domain));
+}
+
 TEST(ebr_attach, E1_destroy_destroys_what_exited_threads_retired)
 {
     struct leaver l = {.domain = make(0)};

@@ -4,8 +4,10 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../src/slotmap_internal.h"
 #include "build_kind.h"
@@ -172,6 +174,45 @@ TEST(slotmap_destructor, S6_thread_exit_strands_nothing)
         slotmap_destroy(ledger.map);
         check_destroyed(&ledger, 0, VALUES, 1);
     }
+}
+
+static void *leave_by_exit(void *context)
+{
+    insert_and_remove_some(context, 0);
+    slotmap_pin(ledger.map);
+    pthread_exit(NULL);
+}
+
+static void *leave_by_cancellation(void *context)
+{
+    insert_and_remove_some(context, 0);
+    slotmap_pin(ledger.map);
+    while (pause() != 0) { /* a cancellation point */
+    }
+    return NULL;
+}
+
+TEST(slotmap_destructor, S6_threads_may_leave_by_pthread_exit_or_be_cancelled)
+{
+    struct slotmap_report stats;
+    setup(&ledger, &(struct slotmap_options){.max_threads = 3});
+    for (int i = 0; i < 8; i++) {
+        pthread_t thread;
+        REQUIRE(pthread_create(&thread, NULL, i & 1 ? leave_by_cancellation : leave_by_exit,
+                               NULL) == 0);
+        while (vbuf_u32_load_acquire(&ledger.next) < 500 * ((uint32_t)i + 1))
+            team_sleep_us(1000);
+        if (i & 1)
+            pthread_cancel(thread);
+        pthread_join(thread, NULL);
+    }
+    CHECK_EQ(slotmap_len(ledger.map), 1000);
+    slotmap_collect(ledger.map); /* their pins have ended with them */
+    CHECK_STATUS(VBUF_OK, slotmap_stats(ledger.map, &stats));
+    CHECK_EQ(stats.destroyed, 3000);
+    CHECK_EQ(stats.limbo, 0);
+    slotmap_destroy(ledger.map);
+    check_destroyed(&ledger, 0, VALUES, 1);
 }
 
 TEST(slotmap_destructor, S6_map_destroy_finds_what_exited_threads_left)

@@ -223,7 +223,7 @@ TEST(slotmap_value, typed_calls_are_the_untyped_ones)
 TEST(slotmap_value, the_typed_form_of_values_that_stay_reads_too)
 {
     struct fixed_words m;
-    fixed_words_handle handle;
+    fixed_words_handle handle = {0};
     uint64_t word = 0;
     REQUIRE(CHECK_STATUS(VBUF_OK, fixed_words_create(&m, NULL)));
     REQUIRE(CHECK_STATUS(VBUF_OK, fixed_words_insert(&m, 77, &handle)));
