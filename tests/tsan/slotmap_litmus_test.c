@@ -324,3 +324,157 @@ TEST(slotmap_litmus, S7_iteration_reads_whole_values)
         table_destroy(&l.table);
     }
 }
+
+/* ---- values that change; claims; slots that are kept ---- */
+
+SLOTMAP_DEFINE_UPDATABLE(cells, struct value)
+
+struct changing {
+    struct cells map;
+    struct vbuf_atomic_u64 cells[4]; /* handles; relaxed */
+    uint64_t beside[2][ROUNDS];      /* plain: writer w's i-th write tells of it */
+    struct vbuf_atomic_u32 done;
+};
+
+static void destroy_changing(void *context, void *pointer)
+{
+    struct value *value = pointer;
+    (void)context;
+    CHECK_EQ(value->twice, value->key * 2);
+    value->key = UINT64_C(0xdead); /* plain: after the last read and write of it */
+    value->twice = 0;
+}
+
+/* S4: a read value is whole, and what its writer did before happens before the read; whoever removes meanwhile. */
+static void s4_write_or_replace_or_read(void *context, unsigned thread)
+{
+    struct changing *c = context;
+    for (uint64_t i = 0; thread < 2 && i < ROUNDS; i++) {
+        uint64_t key = (uint64_t)thread << 32 | i;
+        struct value value = {key, key * 2, 1};
+        c->beside[thread][i] = key + 1;
+        cells_handle handle = {vbuf_u64_load_relaxed(&c->cells[i % 4])};
+        enum vbuf_status status = cells_write(&c->map, handle, &value);
+        CHECK(status == VBUF_OK || status == VBUF_BUSY || status == VBUF_STALE);
+    }
+    if (thread < 2)
+        vbuf_u32_fetch_add_relaxed(&c->done, 1);
+    for (uint64_t i = 0; vbuf_u32_load_relaxed(&c->done) < 2; i++) {
+        cells_handle handle = {vbuf_u64_load_relaxed(&c->cells[i % 4])}, fresh;
+        struct value value = {0, 0, 0};
+        if (thread == 2 && i % 64 == 0 && /* inserted, not written: touched is 0 */
+            cells_insert(&c->map, value, &fresh) == VBUF_OK) {
+            vbuf_u64_store_relaxed(&c->cells[i / 64 % 4], fresh.bits);
+            handle.bits = vbuf_u64_load_relaxed(&c->cells[(i / 64 + 1) % 4]);
+            cells_remove(&c->map, handle);
+        } else if (thread == 3 && cells_read(&c->map, handle, &value) == VBUF_OK) {
+            CHECK_EQ(value.twice, value.key * 2);
+            if (value.touched)
+                CHECK_EQ(c->beside[value.key >> 32][value.key & UINT32_MAX], value.key + 1);
+        }
+    }
+}
+
+TEST(slotmap_litmus, S4_a_read_is_whole_and_after_its_write)
+{
+    static struct changing c;
+    for (int kind = 0; kind < MAX_THREADS_KINDS; kind++) {
+        memset(&c, 0, sizeof c);
+        struct slotmap_options options = {
+            .max_len = 100, .max_threads = max_threads_kinds[kind], .destroy = destroy_changing};
+        CHECK_STATUS(VBUF_OK, cells_create(&c.map, &options));
+        for (unsigned i = 0; i < 4; i++) {
+            cells_handle handle = {0};
+            CHECK_STATUS(VBUF_OK, cells_insert(&c.map, (struct value){0, 0, 0}, &handle));
+            vbuf_u64_store_relaxed(&c.cells[i], handle.bits);
+        }
+        team_run(4, s4_write_or_replace_or_read, &c);
+        cells_destroy(&c.map);
+    }
+}
+
+/* S6: a claimed value is written, published or cancelled by whoever it was handed to. */
+static void s6_claim_or_publish(void *context, unsigned thread)
+{
+    struct litmus *l = context;
+    struct slotmap *map = l->table.map;
+    for (uint64_t i = 0; thread == 0 && i < ROUNDS; i++) {
+        slotmap_handle handle;
+        void *value;
+        enum vbuf_status status = slotmap_claim(map, &handle, &value);
+        CHECK(status == VBUF_OK || status == VBUF_FULL || status == VBUF_BUSY);
+        if (status != VBUF_OK)
+            continue;
+        *(struct value *)value = (struct value){i, i * 2, 0};
+        uint64_t old = vbuf_u64_exchange_acq_rel(&l->cells[i % 4], handle.bits);
+        if (old != 0) /* the others have not come by */
+            CHECK_STATUS(VBUF_OK, slotmap_cancel(map, slotmap_handle_from_u64(old)));
+    }
+    if (thread == 0)
+        vbuf_u32_store_relaxed(&l->done, 1);
+    for (uint64_t i = 0; thread != 0 && !is_done(l); i++) {
+        uint64_t taken = vbuf_u64_exchange_acq_rel(&l->cells[i % 4], 0);
+        slotmap_handle handle = slotmap_handle_from_u64(taken);
+        if (taken == 0)
+            continue;
+        CHECK(!slotmap_contains(map, handle));
+        CHECK_STATUS(VBUF_OK, slotmap_publish(map, handle));
+        table_pin(&l->table);
+        const struct value *value = slotmap_get(map, handle);
+        CHECK(value != NULL && value->twice == value->key * 2);
+        table_unpin(&l->table);
+        CHECK_STATUS(VBUF_OK, slotmap_remove(map, handle, NULL));
+    }
+}
+
+TEST(slotmap_litmus, S6_claims_are_handed_on)
+{
+    for (int kind = 0; kind < MAX_THREADS_KINDS; kind++) {
+        struct litmus l;
+        setup(&l, 50, max_threads_kinds[kind], true);
+        team_run(3, s6_claim_or_publish, &l);
+        for (unsigned i = 0; i < 4; i++) {
+            uint64_t left = vbuf_u64_load_relaxed(&l.cells[i]);
+            if (left != 0)
+                CHECK_STATUS(VBUF_OK, slotmap_cancel(l.table.map, slotmap_handle_from_u64(left)));
+        }
+        CHECK_EQ(slotmap_len(l.table.map), 0);
+        table_destroy(&l.table);
+    }
+}
+
+/* S6: what is kept beside an invalidated value's slot is the releaser's until its release. */
+static uint64_t beside_slots[1 << 20]; /* plain, by slot */
+
+static void s6_insert_or_release(void *context, unsigned thread)
+{
+    struct litmus *l = context;
+    struct slotmap *map = l->table.map;
+    for (uint64_t i = 0; i < ROUNDS / 2; i++) {
+        table_handle handle = insert(l, (uint64_t)thread << 32 | i);
+        if (handle.bits == 0)
+            continue;
+        slotmap_handle untyped = slotmap_handle_from_u64(handle.bits);
+        uint32_t index = slotmap_handle_index(untyped);
+        if (!CHECK(index < sizeof beside_slots / sizeof *beside_slots))
+            continue;
+        beside_slots[index] = handle.bits;
+        CHECK_STATUS(VBUF_OK, slotmap_invalidate(map, untyped));
+        CHECK(!slotmap_contains(map, untyped));
+        if (i % 8 == 0)
+            slotmap_collect(map); /* destroyed, and held */
+        CHECK_EQ(beside_slots[index], handle.bits);
+        CHECK_STATUS(VBUF_OK, slotmap_release(map, untyped));
+    }
+}
+
+TEST(slotmap_litmus, S6_a_slot_is_kept_until_its_release)
+{
+    for (int kind = 0; kind < MAX_THREADS_KINDS; kind++) {
+        struct litmus l;
+        setup(&l, 8, max_threads_kinds[kind], true);
+        team_run(3, s6_insert_or_release, &l);
+        CHECK_EQ(slotmap_len(l.table.map), 0);
+        table_destroy(&l.table);
+    }
+}
