@@ -327,51 +327,83 @@ TEST(slotmap_litmus, S7_iteration_reads_whole_values)
 
 /* ---- values that change; claims; slots that are kept ---- */
 
-SLOTMAP_DEFINE_UPDATABLE(cells, struct value)
+#define WORDS 14
+
+struct wide {
+    uint64_t key;
+    uint64_t words[WORDS]; /* each the key's double */
+    uint64_t written;      /* by cells_write, not by an insert */
+};
+
+SLOTMAP_DEFINE_UPDATABLE(cells, struct wide)
 
 struct changing {
     struct cells map;
-    struct vbuf_atomic_u64 cells[4]; /* handles; relaxed */
+    struct vbuf_atomic_u64 cells[2]; /* handles; relaxed */
     uint64_t beside[2][ROUNDS];      /* plain: writer w's i-th write tells of it */
     struct vbuf_atomic_u32 done;
 };
 
+static struct wide wide_of(uint64_t key, bool written)
+{
+    struct wide wide = {.key = key, .written = written};
+    for (int i = 0; i < WORDS; i++)
+        wide.words[i] = key * 2;
+    return wide;
+}
+
+static void check_whole(const struct wide *wide)
+{
+    for (int i = 0; i < WORDS; i++)
+        CHECK_EQ(wide->words[i], wide->key * 2);
+}
+
 static void destroy_changing(void *context, void *pointer)
 {
-    struct value *value = pointer;
     (void)context;
-    CHECK_EQ(value->twice, value->key * 2);
-    value->key = UINT64_C(0xdead); /* plain: after the last read and write of it */
-    value->twice = 0;
+    check_whole(pointer);
+    memset(pointer, 0x55, sizeof(struct wide)); /* plain: after the last read and write of it */
+}
+
+static void write_changing(struct changing *c, unsigned thread)
+{
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        uint64_t key = (uint64_t)thread << 32 | i;
+        struct wide wide = wide_of(key, true);
+        c->beside[thread][i] = key + 1;
+        cells_handle handle = {vbuf_u64_load_relaxed(&c->cells[i % 2])};
+        enum vbuf_status status = cells_write(&c->map, handle, &wide);
+        CHECK(status == VBUF_OK || status == VBUF_BUSY || status == VBUF_STALE);
+    }
+    vbuf_u32_fetch_add_relaxed(&c->done, 1);
+}
+
+static void replace_changing(struct changing *c, size_t cell)
+{
+    struct wide wide = wide_of(1, false);
+    cells_handle old = {vbuf_u64_load_relaxed(&c->cells[cell])}, fresh = {0};
+    if (cells_insert(&c->map, wide, &fresh) != VBUF_OK)
+        return;
+    vbuf_u64_store_relaxed(&c->cells[cell], fresh.bits);
+    CHECK_STATUS(VBUF_OK, cells_remove(&c->map, old));
 }
 
 /* S4: a read value is whole, and what its writer did before happens before the read; whoever removes meanwhile. */
 static void s4_write_or_replace_or_read(void *context, unsigned thread)
 {
     struct changing *c = context;
-    for (uint64_t i = 0; thread < 2 && i < ROUNDS; i++) {
-        uint64_t key = (uint64_t)thread << 32 | i;
-        struct value value = {key, key * 2, 1};
-        c->beside[thread][i] = key + 1;
-        cells_handle handle = {vbuf_u64_load_relaxed(&c->cells[i % 4])};
-        enum vbuf_status status = cells_write(&c->map, handle, &value);
-        CHECK(status == VBUF_OK || status == VBUF_BUSY || status == VBUF_STALE);
-    }
     if (thread < 2)
-        vbuf_u32_fetch_add_relaxed(&c->done, 1);
+        write_changing(c, thread);
     for (uint64_t i = 0; vbuf_u32_load_relaxed(&c->done) < 2; i++) {
-        cells_handle handle = {vbuf_u64_load_relaxed(&c->cells[i % 4])}, fresh;
-        struct value value = {0, 0, 0};
-        if (thread == 2 && i % 64 == 0 && /* inserted, not written: touched is 0 */
-            cells_insert(&c->map, value, &fresh) == VBUF_OK) {
-            vbuf_u64_store_relaxed(&c->cells[i / 64 % 4], fresh.bits);
-            handle.bits = vbuf_u64_load_relaxed(&c->cells[(i / 64 + 1) % 4]);
-            cells_remove(&c->map, handle);
-        } else if (thread == 3 && cells_read(&c->map, handle, &value) == VBUF_OK) {
-            CHECK_EQ(value.twice, value.key * 2);
-            if (value.touched)
-                CHECK_EQ(c->beside[value.key >> 32][value.key & UINT32_MAX], value.key + 1);
-        }
+        struct wide wide;
+        cells_handle handle = {vbuf_u64_load_relaxed(&c->cells[i % 2])};
+        if (thread == 2 && i % 64 == 0)
+            replace_changing(c, i / 64 % 2);
+        if (cells_read(&c->map, handle, &wide) != VBUF_OK)
+            continue;
+        check_whole(&wide);
+        if (wide.written)
+            CHECK_EQ(c->beside[wide.key >> 32][wide.key & UINT32_MAX], wide.key + 1);
     }
 }
 
@@ -383,9 +415,9 @@ TEST(slotmap_litmus, S4_a_read_is_whole_and_after_its_write)
         struct slotmap_options options = {
             .max_len = 100, .max_threads = max_threads_kinds[kind], .destroy = destroy_changing};
         CHECK_STATUS(VBUF_OK, cells_create(&c.map, &options));
-        for (unsigned i = 0; i < 4; i++) {
+        for (unsigned i = 0; i < 2; i++) {
             cells_handle handle = {0};
-            CHECK_STATUS(VBUF_OK, cells_insert(&c.map, (struct value){0, 0, 0}, &handle));
+            CHECK_STATUS(VBUF_OK, cells_insert(&c.map, wide_of(1, false), &handle));
             vbuf_u64_store_relaxed(&c.cells[i], handle.bits);
         }
         team_run(4, s4_write_or_replace_or_read, &c);
