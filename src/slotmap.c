@@ -136,7 +136,9 @@ static bool complete_options(struct slotmap_options *options)
     if (!is_power_of_two(options->value_align) || options->value_align > vmem_page_size() ||
         size % options->value_align != 0)
         return false;
-    size_t most = DEFAULT_SPACE / SLOTMAP_SLOT_SIZE_(size, options->value_align);
+    size_t most =
+        DEFAULT_SPACE / (options->updatable ? SLOTMAP_UPDATABLE_SIZE_(size, options->value_align)
+                                            : SLOTMAP_SLOT_SIZE_(size, options->value_align));
     if (options->max_len == 0)
         options->max_len = DEFAULT_MAX_LEN < most ? DEFAULT_MAX_LEN : most;
     if (options->max_limbo == 0) {

@@ -146,6 +146,8 @@ enum vbuf_status slotmap_insert_many(struct slotmap *map, const void *values, si
 {
     if (values == NULL && count != 0)
         return VBUF_INVALID;
+    if (count > map_of(map)->max_len)
+        return VBUF_FULL;
     struct claims claims = {0, 0};
     for (size_t i = 0; i < count; i++) {
         struct slotmap_claim_ claim;
