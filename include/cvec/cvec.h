@@ -247,13 +247,18 @@ static inline void cvec_publish_exclusive_(struct cvec *vector, uint64_t ticket,
     vbuf_u64_store_relaxed(&vector->len_, ticket + 1);
 }
 
-/* Where element `index` is. Said not to be NULL, or callers that check would check again. */
-static inline void *cvec_at_(const struct cvec *vector, size_t index, size_t element_size)
+/* Says so, or callers that check would check again. */
+static inline void *cvec_not_null_(void *at)
 {
-    void *at = vector->elements + index * element_size;
     if (at == NULL)
         __builtin_unreachable();
     return at;
+}
+
+/* Where element `index` is. */
+static inline void *cvec_at_(const struct cvec *vector, size_t index, size_t element_size)
+{
+    return cvec_not_null_(vector->elements + index * element_size);
 }
 
 /* The slow half of cvec_get: `index` is not below the watermark. */
@@ -435,9 +440,10 @@ VBUF_API enum vbuf_status cvec_shrink_to_fit(struct cvec *vector);
 /*
  * CVEC_DEFINE(ids, uint64_t) makes a typed vector, all of it inlined:
  *
- *     struct ids { struct cvec *vector; };       struct ids_slice { const uint64_t *data; size_t count; };
+ *     struct ids { struct cvec *vector; uint64_t *data; };   struct ids_slice { const uint64_t *data; size_t count; };
  *     ids_create(&v, options)                    options may be NULL; element size and alignment are T's,
  *                                                the alignment more if they ask for more
+ *     ids_of(vector)                             the same for a vector of such elements that exists
  *     ids_destroy(&v)  ids_push(&v, value, &i)  ids_extend(&v, values, n, &first)  ids_get(&v, i)
  *     ids_claim(&v, n, &first, &slots)  ids_publish(&v, first, n)
  *     ids_snapshot(&v)  ids_len(&v)  ids_claimed(&v)  ids_capacity(&v)
@@ -460,6 +466,7 @@ VBUF_API enum vbuf_status cvec_shrink_to_fit(struct cvec *vector);
 #define CVEC_DEFINE(name, T)                                                                       \
     struct name {                                                                                  \
         struct cvec *vector;                                                                       \
+        T *data; /* element i is data[i] */                                                        \
     };                                                                                             \
     struct name##_slice {                                                                          \
         T const *data;                                                                             \
@@ -476,12 +483,21 @@ VBUF_API enum vbuf_status cvec_shrink_to_fit(struct cvec *vector);
         options.element_size = sizeof(T);                                                          \
         if (options.element_align < CVEC_ALIGNOF_(T))                                              \
             options.element_align = CVEC_ALIGNOF_(T);                                              \
-        return cvec_create(&v->vector, &options);                                                  \
+        enum vbuf_status status = cvec_create(&v->vector, &options);                               \
+        if (status == VBUF_OK)                                                                     \
+            v->data = (T *)(void *)v->vector->elements;                                            \
+        return status;                                                                             \
+    }                                                                                              \
+    VBUF_UNUSED static inline struct name name##_of(struct cvec *untyped)                          \
+    {                                                                                              \
+        struct name typed = {untyped, (T *)(void *)untyped->elements};                             \
+        return typed;                                                                              \
     }                                                                                              \
     VBUF_UNUSED static inline void name##_destroy(struct name *v)                                  \
     {                                                                                              \
         cvec_destroy(v->vector);                                                                   \
         v->vector = NULL;                                                                          \
+        v->data = NULL;                                                                            \
     }                                                                                              \
     VBUF_UNUSED static inline enum vbuf_status name##_push(struct name *v, T value, size_t *index) \
     {                                                                                              \
@@ -489,7 +505,7 @@ VBUF_API enum vbuf_status cvec_shrink_to_fit(struct cvec *vector);
         enum vbuf_status status = cvec_claim_one_(v->vector, &claimed);                            \
         if (VBUF_UNLIKELY(status != VBUF_OK))                                                      \
             return status;                                                                         \
-        ((T *)(void *)v->vector->elements)[claimed] = value;                                       \
+        v->data[claimed] = value;                                                                  \
         cvec_publish_one_(v->vector, claimed);                                                     \
         if (index != NULL)                                                                         \
             *index = claimed;                                                                      \
@@ -503,7 +519,7 @@ VBUF_API enum vbuf_status cvec_shrink_to_fit(struct cvec *vector);
     VBUF_UNUSED static inline T *name##_get(const struct name *v, size_t index)                    \
     {                                                                                              \
         if (VBUF_LIKELY(index < vbuf_u64_load_acquire(&v->vector->watermark_)))                    \
-            return (T *)cvec_at_(v->vector, index, sizeof(T));                                     \
+            return (T *)cvec_not_null_(v->data) + index;                                           \
         return (T *)cvec_get_unsettled_(v->vector, index, sizeof(T));                              \
     }                                                                                              \
     VBUF_UNUSED static inline struct name##_slice name##_snapshot(struct name *v)                  \
@@ -575,7 +591,7 @@ VBUF_API enum vbuf_status cvec_shrink_to_fit(struct cvec *vector);
         size_t claimed = (size_t)(ticket & CVEC_INDEX_MASK_);                                      \
         if (VBUF_UNLIKELY(claimed >= vbuf_u64_load_relaxed(&v->vector->capacity_)))                \
             return cvec_push_exclusive(v->vector, &value, index);                                  \
-        ((T *)(void *)v->vector->elements)[claimed] = value;                                       \
+        v->data[claimed] = value;                                                                  \
         cvec_publish_exclusive_(v->vector, ticket, claimed);                                       \
         if (index != NULL)                                                                         \
             *index = claimed;                                                                      \

@@ -127,7 +127,7 @@ static void check_round(struct all_run *run)
 static void push_exclusively(struct all_run *run, struct check_rng *rng)
 {
     struct stress_value element;
-    struct stress_pairs view = {run->vector};
+    struct stress_pairs view = stress_pairs_of(run->vector);
     for (uint64_t i = stress_below(rng, 300); i > 0; i--) {
         size_t index = 0, claimed = cvec_claimed(run->vector);
         uint64_t id = stress_item_id(EXCLUSIVE_WRITER, 0, claimed);

@@ -72,7 +72,7 @@ static size_t some_count(struct writer *writer, size_t most)
 static enum vbuf_status push(struct writer *writer)
 {
     struct all_run *run = writer->run;
-    struct stress_pairs view = {run->vector};
+    struct stress_pairs view = stress_pairs_of(run->vector);
     uint64_t before = writer->sum;
     size_t index = 0;
     make(writer, writer->elements, 0, writer->turn);

@@ -97,7 +97,7 @@ static void check_refusal(struct vector_run *run, enum vbuf_status status, size_
 static enum vbuf_status push_one(struct vector_run *run, uint64_t id, bool typed, size_t *index)
 {
     if (typed && !run->large) {
-        struct stress_pairs view = {run->vector};
+        struct stress_pairs view = stress_pairs_of(run->vector);
         return stress_pairs_push(&view, (struct stress_pair){id, ~id}, index);
     }
     struct stress_value element;

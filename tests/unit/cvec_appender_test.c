@@ -198,7 +198,7 @@ static enum vbuf_status push_either(struct words_appender *a, uint64_t value, bo
 static void fail_and_recover(size_t block, bool typed)
 {
     struct books books;
-    struct words v = {books_make(&books, 100000)};
+    struct words v = words_of(books_make(&books, 100000));
     struct words_appender a;
     REQUIRE(CHECK_STATUS(VBUF_OK, words_appender_create(&a, &v, block)));
     size_t len = fill_and_refuse(v.vector, &books), first = 77;
@@ -274,7 +274,7 @@ TEST(cvec_appender, a_closed_vector_keeps_the_block_out)
 TEST(cvec_appender, discard_forgets_and_destroys_each_once)
 {
     struct books books;
-    struct words v = {books_make(&books, 100)};
+    struct words v = words_of(books_make(&books, 100));
     struct words_appender a;
     REQUIRE(CHECK_STATUS(VBUF_OK, words_appender_create(&a, &v, 50)));
     words_appender_discard(&a); /* nothing */

@@ -12,7 +12,7 @@
 /* Every call that would add something says so, and adds nothing. */
 static void check_takes_nothing(struct cvec *v)
 {
-    struct words typed = {v};
+    struct words typed = words_of(v);
     struct cvec_report before = report_of(v), after;
     uint64_t values[4] = {0}, *slots = NULL;
     size_t index = 77;

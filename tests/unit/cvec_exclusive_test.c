@@ -54,7 +54,7 @@ TEST(cvec_exclusive, push_exclusive_is_invalid_full_closed_iff_push_is)
 TEST(cvec_exclusive, C5_push_exclusive_is_nomem_iff_memory_is_refused)
 {
     struct books books;
-    struct words v = {books_make(&books, 100000)};
+    struct words v = words_of(books_make(&books, 100000));
     uint64_t value = 0;
     size_t index = 77;
     push_numbers(v.vector, 0, 1);
@@ -81,7 +81,7 @@ TEST(cvec_exclusive, C5_push_exclusive_is_nomem_iff_memory_is_refused)
 TEST(cvec_exclusive, truncate_is_invalid_iff_fewer_were_claimed)
 {
     struct books books;
-    struct words v = {books_make(&books, 1000)};
+    struct words v = words_of(books_make(&books, 1000));
     CHECK_STATUS(VBUF_INVALID, words_truncate(&v, 1));
     CHECK_STATUS(VBUF_OK, words_truncate(&v, 0));
     push_numbers(v.vector, 0, 10);
@@ -105,7 +105,7 @@ TEST(cvec_exclusive, truncate_is_invalid_iff_fewer_were_claimed)
 static void truncate_and_refill(size_t len, size_t seen, bool with_destroy)
 {
     struct books books;
-    struct words v = {books_make(&books, 100000)};
+    struct words v = words_of(books_make(&books, 100000));
     if (!with_destroy)
         v.vector->destroy_ = NULL;
     push_numbers(v.vector, 0, seen);
@@ -167,7 +167,7 @@ TEST(cvec_exclusive, truncate_after_refused_pushes)
 TEST(cvec_exclusive, each_published_element_is_destroyed_once_and_in_order)
 {
     struct books books;
-    struct words v = {books_make(&books, 100000)};
+    struct words v = words_of(books_make(&books, 100000));
     push_numbers(v.vector, 0, 3000);
     CHECK_STATUS(VBUF_OK, words_truncate(&v, 2000));
     CHECK_EQ(books.destroyed, 1000);
@@ -193,7 +193,7 @@ TEST(cvec_exclusive, what_was_never_published_is_never_destroyed)
 {
     struct books books;
     for (int way = 0; way < 3; way++) {
-        struct words v = {books_make(&books, 1000)};
+        struct words v = words_of(books_make(&books, 1000));
         size_t first;
         uint64_t *slots = NULL;
         push_numbers(v.vector, 0, 10);
@@ -237,7 +237,7 @@ static size_t resident(struct cvec *v)
 static void shrink_and_regrow(size_t len)
 {
     struct books books;
-    struct words v = {books_make(&books, 1000000)};
+    struct words v = words_of(books_make(&books, 1000000));
     size_t page = vmem_page_size();
     push_numbers(v.vector, 0, FILLED);
     size_t before = resident(v.vector);
@@ -282,7 +282,7 @@ TEST(cvec_exclusive, shrink_to_fit_gives_memory_back_and_growth_goes_on)
 TEST(cvec_exclusive, shrink_to_fit_of_a_vector_that_fits_does_nothing)
 {
     struct books books;
-    struct words v = {books_make(&books, 1000)};
+    struct words v = words_of(books_make(&books, 1000));
     fault_clear();
     CHECK_STATUS(VBUF_OK, words_shrink_to_fit(&v));
     push_numbers(v.vector, 0, 1000);
@@ -314,7 +314,7 @@ TEST(cvec_exclusive, claimed_and_unpublished_elements_stay_when_it_shrinks)
 TEST(cvec_exclusive, shrink_to_fit_is_nomem_iff_the_system_refuses_and_changes_nothing)
 {
     struct books books;
-    struct words v = {books_make(&books, 100000)};
+    struct words v = words_of(books_make(&books, 100000));
     CHECK_STATUS(VBUF_OK, words_reserve(&v, 60000));
     push_numbers(v.vector, 0, 2000);
     struct cvec_report before = report_of(v.vector);
@@ -342,7 +342,7 @@ TEST(cvec_exclusive, shrink_to_fit_refused_in_part)
 {
     for (uint64_t nth = 1; nth <= 4; nth++) {
         struct books books;
-        struct words v = {books_make(&books, 1000000)};
+        struct words v = words_of(books_make(&books, 1000000));
         push_numbers(v.vector, 0, FILLED);
         CHECK_STATUS(VBUF_OK, words_truncate(&v, 10));
         fault_clear();

@@ -192,7 +192,7 @@ TEST(cvec_growth, reserves_are_full_iff_above_max_len)
 TEST(cvec_growth, reserves_are_nomem_iff_memory_is_refused)
 {
     struct books books;
-    struct words v = {books_make(&books, 100000)};
+    struct words v = words_of(books_make(&books, 100000));
     CHECK_STATUS(VBUF_OK, words_reserve(&v, 100));
     size_t capacity = words_capacity(&v);
     books_refuse(&books, true);
@@ -261,7 +261,7 @@ TEST(cvec_growth, the_longest_vector_has_eras_left)
 TEST(cvec_growth, many_rounds_of_growing_and_shrinking)
 {
     struct books books;
-    struct words v = {books_make(&books, 100000)};
+    struct words v = words_of(books_make(&books, 100000));
     for (size_t round = 0; round < 10000; round++) { /* more than twice as many as there are eras */
         size_t wanted = 600 + round % 5 * 1000;
         REQUIRE(CHECK_STATUS(VBUF_OK, words_reserve_exact(&v, wanted)));
@@ -311,7 +311,7 @@ TEST(cvec_growth, racing_reserves_each_get_what_they_were_promised)
 {
     for (unsigned round = 0; round < 40; round++) {
         struct books books;
-        struct racers r = {.v = {books_make(&books, 1000000)}, .round = round};
+        struct racers r = {.v = words_of(books_make(&books, 1000000)), .round = round};
         r.v.vector->destroy_ = NULL; /* the values are no indices */
         team_run(THREADS, reserve_differently, &r);
         CHECK_EQ(words_len(&r.v), vbuf_u64_load_relaxed(&r.pushed));

@@ -180,7 +180,8 @@ TEST(slotmap_steps, insert_many_inserts_all_or_nothing)
     CHECK_STATUS(VBUF_FULL, slotmap_insert_many(map, values, 1, NULL));
     struct slotmap_report stats;
     CHECK_STATUS(VBUF_OK, slotmap_stats(map, &stats));
-    uint64_t claimed = stats.inserted; /* what can never fit is refused before anything is claimed */
+    uint64_t claimed =
+        stats.inserted; /* what can never fit is refused before anything is claimed */
     CHECK_STATUS(VBUF_FULL, slotmap_insert_many(map, values, SIZE_MAX, NULL));
     CHECK_STATUS(VBUF_OK, slotmap_stats(map, &stats));
     CHECK_EQ(stats.inserted, claimed);

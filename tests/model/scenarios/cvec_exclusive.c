@@ -53,7 +53,7 @@ static void push_exclusively(size_t from, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct element element = {.thread = 3, .number = i};
-        struct elements typed = {vector};
+        struct elements typed = elements_of(vector);
         size_t index;
         enum vbuf_status status = i % 2 == 0 ? cvec_push_exclusive(vector, &element, &index)
                                              : elements_push_exclusive(&typed, element, &index);

@@ -103,7 +103,7 @@ static struct vbuf_atomic_u64 told;
 
 static void push_and_tell(void)
 {
-    struct elements typed = {vector};
+    struct elements typed = elements_of(vector);
     size_t index = 0;
     for (uint64_t i = 0; i < 3; i++)
         EXPLORE(elements_push(&typed, (struct element){.thread = 1, .number = i}, &index) ==
@@ -113,7 +113,7 @@ static void push_and_tell(void)
 
 static void get_what_was_told(void)
 {
-    struct elements typed = {vector};
+    struct elements typed = elements_of(vector);
     uint64_t index = vbuf_u64_load_acquire(&told);
     if (index == 0)
         return;

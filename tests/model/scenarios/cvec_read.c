@@ -18,7 +18,7 @@ static void set_up(void)
 
 static void push_one(void)
 {
-    struct elements typed = {vector};
+    struct elements typed = elements_of(vector);
     struct element element = {.thread = explore_self(), .number = 5};
     size_t index;
     EXPLORE(elements_push(&typed, element, &index) == VBUF_OK);
@@ -50,7 +50,7 @@ static void finish(void)
 
 static void get_each(void)
 {
-    struct elements typed = {vector};
+    struct elements typed = elements_of(vector);
     bool were_there[3];
     for (size_t i = 0; i < 3; i++) {
         const struct element *found = cvec_get(vector, i);
@@ -128,7 +128,7 @@ const struct explore_scenario cvec_snapshot_told = {
 /* Another reader moves the watermark; who reads below it needs no byte. */
 static void get_below_watermark(void)
 {
-    struct elements typed = {vector};
+    struct elements typed = elements_of(vector);
     const struct element *found = elements_get(&typed, 0);
     EXPLORE(found == NULL || found->number == 5);
     found = cvec_get(vector, 0);
