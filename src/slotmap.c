@@ -54,6 +54,10 @@
  * Limbo is the map's, not the domain's: destroying a map destroys what is in it, at once, since
  * nobody can look any more; nothing is left with the domain.
  *
+ * Slots are not padded. A value of 16 bytes makes slots of 24, a quarter of which straddle two lines; padded to 32,
+ * none does. Measured, a pin and a get at random: 1.40 against 1.69 ns for a thousand values, 4.1 and 4.2 for a hundred
+ * thousand, 32.2 and 32.3 for a million, 48.3 and 47.4 for ten: nothing is gained, and a third more memory is used.
+ *
  * Iteration looks at every slot made so far, once: a value live throughout does not move, so it is
  * met exactly once, and none is met twice (S7).
  *

@@ -30,13 +30,13 @@ static struct {
     const char *filter, *trail;
     bool exact, list, quiet;
     unsigned jobs;
-} options = {.limits = {.seconds = 6, .seed = 1, .random_runs = UINT64_MAX}, .jobs = 2};
+} options = {.limits = {.seconds = 2.5, .seed = 1, .random_runs = UINT64_MAX}, .jobs = 2};
 
 static const char usage[] =
     "usage: vbuf_model [OPTION…] [FILTER]\n"
     "  FILTER           scenarios whose name begins with it\n"
     "  --scenario NAME  this one\n"
-    "  --seconds S      at most so long for a scenario (default 6)\n"
+    "  --seconds S      at most so long for a scenario (default 2.5)\n"
     "  --quick          1 second\n"
     "  --seed N         of the first random run (default 1)\n"
     "  --runs N         random runs at most\n"
