@@ -743,7 +743,8 @@ VBUF_ALWAYS_INLINE void *slotmap_iter_next_(struct slotmap_iter *iter, uint64_t 
 
 /*
  * The next live value, or NULL at the end; its handle in *handle, which may be NULL. The caller must be
- * pinned; the pointer is valid until it unpins. Unpinning between calls is fine.
+ * pinned; the pointer is valid until it unpins. Unpinning between calls is fine. With exclusive access to the map no
+ * pin is needed, and whatever is found may be changed.
  * Values inserted or removed meanwhile may be visited or not; none is visited twice (S7).
  * Any thread. Wait-free: bounded by the slots made so far.
  */
@@ -759,8 +760,10 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
 /*
  * SLOTMAP_DEFINE(users, struct user) makes a typed map with a handle type of its own, inlined:
  *
- *     struct users { struct slotmap *map; };     typedef struct { uint64_t bits; } users_handle;
+ *     struct users { struct slotmap *map; struct ebr_domain *domain; };
+ *     typedef struct { uint64_t bits; } users_handle;
  *     users_create(&m, options)                  options may be NULL; value size and alignment are T's
+ *     users_of(map)                              the same for a map of such values that exists
  *     users_destroy(&m)  users_pin(&m)  users_unpin(&m)  users_insert(&m, value, &h)
  *     users_get(&m, h)  users_read(&m, h, &value)  users_contains(&m, h)  users_remove(&m, h)
  *     users_next(&iter, &h)
@@ -796,6 +799,7 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
 #define SLOTMAP_DEFINE_COMMON_(name, T, is_updatable)                                              \
     struct name {                                                                                  \
         struct slotmap *map;                                                                       \
+        struct ebr_domain *domain; /* the map's */                                                 \
     };                                                                                             \
     typedef struct {                                                                               \
         uint64_t bits;                                                                             \
@@ -812,20 +816,29 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
         if ((options.updatable && !(is_updatable)) || options.revivable) /* other slots */         \
             return VBUF_INVALID;                                                                   \
         options.updatable = (is_updatable);                                                        \
-        return slotmap_create(&m->map, &options);                                                  \
+        enum vbuf_status status = slotmap_create(&m->map, &options);                               \
+        if (status == VBUF_OK)                                                                     \
+            m->domain = slotmap_domain(m->map);                                                    \
+        return status;                                                                             \
+    }                                                                                              \
+    VBUF_UNUSED static inline struct name name##_of(struct slotmap *untyped)                       \
+    {                                                                                              \
+        struct name typed = {untyped, slotmap_domain(untyped)};                                    \
+        return typed;                                                                              \
     }                                                                                              \
     VBUF_UNUSED static inline void name##_destroy(struct name *m)                                  \
     {                                                                                              \
         slotmap_destroy(m->map);                                                                   \
         m->map = NULL;                                                                             \
+        m->domain = NULL;                                                                          \
     }                                                                                              \
     VBUF_UNUSED static inline void name##_pin(struct name *m)                                      \
     {                                                                                              \
-        slotmap_pin(m->map);                                                                       \
+        ebr_pin(m->domain);                                                                        \
     }                                                                                              \
     VBUF_UNUSED static inline void name##_unpin(struct name *m)                                    \
     {                                                                                              \
-        slotmap_unpin(m->map);                                                                     \
+        ebr_unpin(m->domain);                                                                      \
     }                                                                                              \
     VBUF_UNUSED VBUF_ALWAYS_INLINE bool name##_contains(const struct name *m,                      \
                                                         name##_handle handle)                      \
@@ -875,11 +888,11 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
                                                                 name##_handle handle, T *value)    \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
-        slotmap_pin(m->map);                                                                       \
+        ebr_pin(m->domain);                                                                        \
         bool found = slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                 \
         if (VBUF_LIKELY(found))                                                                    \
             *value = *(const T *)(const void *)((unsigned char *)slot + name##_value_offset_);     \
-        slotmap_unpin(m->map);                                                                     \
+        ebr_unpin(m->domain);                                                                      \
         return VBUF_LIKELY(found) ? VBUF_OK : VBUF_STALE;                                          \
     }                                                                                              \
     VBUF_UNUSED VBUF_ALWAYS_INLINE T *name##_next(struct slotmap_iter *iter,                       \
@@ -917,11 +930,11 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
                                                                 name##_handle handle, T *value)    \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
-        slotmap_pin(m->map);                                                                       \
+        ebr_pin(m->domain);                                                                        \
         bool found = slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                 \
         if (VBUF_LIKELY(found))                                                                    \
             slotmap_copy_out_(slot, name##_value_offset_, name##_copy_size_, sizeof(T), value);    \
-        slotmap_unpin(m->map);                                                                     \
+        ebr_unpin(m->domain);                                                                      \
         return VBUF_LIKELY(found) ? VBUF_OK : VBUF_STALE;                                          \
     }                                                                                              \
     VBUF_UNUSED static inline enum vbuf_status name##_write(struct name *m, name##_handle handle,  \
