@@ -277,3 +277,36 @@ const struct explore_scenario ebr_collect_two_left = {
     .threads = {seal_two_and_leave},
     .finish = finish,
 };
+
+/* ---- what an exited thread has left is anybody's, also after another has collected in vain, and sleeps ---- */
+
+static void set_up_three(void)
+{
+    set_up_for(3);
+    other = attach_a_thread(domain);
+}
+
+static void leave_to_anybody(void)
+{
+    uint32_t third = attach_a_thread(domain);
+    be_thread(third);
+    unlink_and_retire(domain, &places[0]);
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
+    be_thread(third);
+    ebr_pin(domain);
+    be_thread(other);
+    EXPLORE(ebr_collect(domain) == 0);
+    be_thread(third);
+    ebr_unpin(domain);
+    be_thread(self);
+    EXPLORE(ebr_collect(domain) == 1);
+}
+
+const struct explore_scenario ebr_collect_anybody = {
+    .name = "ebr.collect-anybody",
+    .checks = "E3",
+    .set_up = set_up_three,
+    .threads = {leave_to_anybody},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};
