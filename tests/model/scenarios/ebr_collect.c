@@ -310,3 +310,55 @@ const struct explore_scenario ebr_collect_anybody = {
     .finish = finish,
     .bounds = {.failures = EXPLORE_NONE},
 };
+
+/* ---- also after another has filled a batch, and sleeps ---- */
+
+static uint64_t reclaimed_of_others(void)
+{
+    struct ebr_report report;
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK);
+    return report.reclaimed - reclaimed;
+}
+
+static void leave_one(void)
+{
+    be_thread(self);
+    unlink_and_retire(domain, &places[0]);
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
+    EXPLORE(ebr_attach(domain) == VBUF_OK);
+}
+
+static void collect_from_sleeper(void)
+{
+    leave_one();
+    be_thread(other);
+    retire_many(BATCH); /* and sleeps from here on */
+    be_thread(self);
+    EXPLORE(ebr_collect(domain) == 1 && reclaimed_of_others() == 1);
+}
+
+/* Where nobody collects, those that fill batches look after it. */
+static void fill_batches(void)
+{
+    leave_one();
+    retire_many(3 * BATCH);
+    EXPLORE(reclaimed_of_others() == 1);
+}
+
+const struct explore_scenario ebr_collect_sleeper = {
+    .name = "ebr.collect-sleeper",
+    .checks = "E3",
+    .set_up = set_up_idle,
+    .threads = {collect_from_sleeper},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
+const struct explore_scenario ebr_collect_unasked = {
+    .name = "ebr.collect-unasked",
+    .checks = "E3",
+    .set_up = set_up_alone,
+    .threads = {fill_batches},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};

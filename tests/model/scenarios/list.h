@@ -233,6 +233,8 @@ SCENARIO(ebr_collect_counts)
 SCENARIO(ebr_collect_three_tags)
 SCENARIO(ebr_collect_two_left)
 SCENARIO(ebr_collect_anybody)
+SCENARIO(ebr_collect_sleeper)
+SCENARIO(ebr_collect_unasked)
 /* ebr_domain_end.c */
 SCENARIO(ebr_domain_exit)
 SCENARIO(ebr_domain_pending)
