@@ -295,10 +295,9 @@ static void seal(struct ebr_domain *domain, struct record *record)
         limbo_seal(&record->limbo, &record->open, ebr_seal_tag(domain), link_entries, NULL);
 }
 
-/* Adopts, seals, takes up to `steps` steps of the epoch, reclaims. The record is the caller's. */
+/* Seals, takes up to `steps` steps of the epoch, reclaims. The record is the caller's. */
 static size_t collect_into(struct ebr_domain *domain, struct record *record, int steps, size_t most)
 {
-    ebr_adopt_orphans(domain, &record->open);
     seal(domain, record);
     /* At their pace, unless all is to be reclaimed. */
     while (steps-- > 0 && ebr_advance(domain, most == SIZE_MAX) == EBR_ADVANCED) {
@@ -307,13 +306,14 @@ static size_t collect_into(struct ebr_domain *domain, struct record *record, int
     return ebr_reclaim_ready(record, most);
 }
 
-/* The same for record 0, unless another thread is at it. */
+/* The same for record 0, with the orphans, unless another thread is at it. */
 static size_t collect_into_shared(struct ebr_domain *domain, int steps, size_t most)
 {
     struct record *shared = record_at(domain, 0);
     /* Acquire and release: the record goes from thread to thread. */
     if (vbuf_u32_exchange_acq_rel(&shared->taken, 1) != 0)
         return 0;
+    ebr_adopt_orphans(domain, &shared->open); /* here, where anybody finds them who collects */
     size_t count = collect_into(domain, shared, steps, most);
     vbuf_u32_store_relaxed(&domain->shared_waiting, !limbo_is_empty(&shared->limbo)); /* a hint */
     vbuf_u32_store_release(&shared->taken, 0);
@@ -345,7 +345,8 @@ void ebr_retire(struct ebr_domain *domain, struct ebr_entry *entry,
     size_t count = 0;
     if (record != NULL)
         count = collect_into(domain, record, 1, RECLAIMS_A_CALL);
-    if (record == NULL || vbuf_u32_load_relaxed(&domain->shared_waiting) != 0) /* a hint */
+    if (record == NULL || vbuf_u32_load_relaxed(&domain->shared_waiting) != 0 || /* hints, both */
+        vbuf_pointer_load_relaxed(&domain->orphans) != NULL)
         collect_into_shared(domain, record == NULL, RECLAIMS_A_CALL - count);
 }
 

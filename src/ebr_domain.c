@@ -3,11 +3,12 @@
  *
  * Exit. A thread's records in all domains are found through the list of domains, under a lock that
  * only create, destroy and exit take. What it had retired goes to the domain's orphans, a stack
- * that is pushed to by CAS and emptied by exchange, so it has no ABA; whoever collects next adopts
- * them into a batch of its own, which is sealed later than their unlink, as a tag must be.
+ * that is pushed to by CAS and emptied by exchange, so it has no ABA; whoever collects next, or fills a batch, adopts
+ * them into a batch of record 0, which is sealed later than their unlink, as a tag must be. Not into one of its own:
+ * it may sleep from then on, and others could not collect what it has.
  *
- * Threads without a record share record 0, which nobody pins: what they retire goes to the orphans, and
- * one of them at a time, by a try-lock, adopts, seals and reclaims there.
+ * Threads without a record share record 0, which nobody pins: what they retire goes to the orphans. One
+ * thread at a time, by a try-lock, adopts, seals and reclaims there.
  *
  * fork. The child keeps the calling thread's record, and record 0 unless somebody was at it. The others' are
  * cleared; what they had retired is abandoned: it may be half-updated.

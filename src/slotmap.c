@@ -430,6 +430,7 @@ static void count_values(const struct map *map, uint64_t *inserted, uint64_t *re
     *inserted = *removed = 0;
     for (uint32_t i = 0; i < parts; i++)
         *removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
+    parts = map_parts(map); /* that there are by now */
     for (uint32_t i = 0; i < parts; i++)
         *inserted += vbuf_u64_load_acquire(&part_at(map, i)->head.inserted);
 }

@@ -64,6 +64,7 @@ size_t slots_in_limbo(const struct map *map)
      * makes the difference larger than it ever was. */
     for (uint32_t i = 0; i < parts; i++)
         reclaimed += vbuf_u64_load_acquire(&part_at(map, i)->reclaimed);
+    parts = map_parts(map); /* that there are by now */
     for (uint32_t i = 0; i < parts; i++)
         removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
     return removed > reclaimed ? (size_t)(removed - reclaimed) : 0;
@@ -75,6 +76,7 @@ size_t slots_surely_in_limbo(const struct map *map)
     uint32_t parts = map_parts(map);
     for (uint32_t i = 0; i < parts; i++)
         removed += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
+    parts = map_parts(map); /* that there are by now */
     for (uint32_t i = 0; i < parts; i++)
         reclaimed += vbuf_u64_load_acquire(&part_at(map, i)->reclaimed);
     return removed > reclaimed ? (size_t)(removed - reclaimed) : 0;

@@ -191,6 +191,7 @@ static enum vbuf_status why_none(const struct map *map)
     for (uint32_t i = 0; i < parts; i++)
         inserted += vbuf_u64_load_acquire(&part_at(map, i)->head.inserted);
     uint64_t exhausted = 0;
+    parts = map_parts(map); /* and of the parts that there are by now */
     for (uint32_t i = 0; i < parts; i++) {
         gone += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
         exhausted += vbuf_u64_load_acquire(&part_at(map, i)->exhausted);

@@ -344,7 +344,7 @@ VBUF_API enum vbuf_status cvec_wait(struct cvec *vector, size_t count, int64_t t
  */
 VBUF_API void cvec_close(struct cvec *vector);
 
-/* Any thread; wait-free. */
+/* Whether it is closed: then what happened before the close happens before the return. Any thread; wait-free. */
 VBUF_API bool cvec_is_closed(const struct cvec *vector);
 
 /* Where one reader stands: everything below `next` it has been given. */

@@ -179,3 +179,25 @@ const struct explore_scenario cvec_close_poll = {
     .finish = finish_poll,
     .bounds = {.failures = EXPLORE_NONE},
 };
+
+/* ---- who finds it closed sees what was pushed before it was ---- */
+
+static void push_and_close(void)
+{
+    push_one();
+    cvec_close(vector);
+}
+
+static void drain(void)
+{
+    if (cvec_is_closed(vector))
+        EXPLORE(cvec_len(vector) == done[1]);
+}
+
+const struct explore_scenario cvec_close_drain = {
+    .name = "cvec.close-drain",
+    .checks = "close",
+    .set_up = set_up,
+    .threads = {push_and_close, drain},
+    .finish = finish,
+};

@@ -277,3 +277,88 @@ const struct explore_scenario ebr_collect_two_left = {
     .threads = {seal_two_and_leave},
     .finish = finish,
 };
+
+/* ---- what an exited thread has left is anybody's, also after another has collected in vain, and sleeps ---- */
+
+static void set_up_three(void)
+{
+    set_up_for(3);
+    other = attach_a_thread(domain);
+}
+
+static void leave_to_anybody(void)
+{
+    uint32_t third = attach_a_thread(domain);
+    be_thread(third);
+    unlink_and_retire(domain, &places[0]);
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
+    be_thread(third);
+    ebr_pin(domain);
+    be_thread(other);
+    EXPLORE(ebr_collect(domain) == 0);
+    be_thread(third);
+    ebr_unpin(domain);
+    be_thread(self);
+    EXPLORE(ebr_collect(domain) == 1);
+}
+
+const struct explore_scenario ebr_collect_anybody = {
+    .name = "ebr.collect-anybody",
+    .checks = "E3",
+    .set_up = set_up_three,
+    .threads = {leave_to_anybody},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
+/* ---- also after another has filled a batch, and sleeps ---- */
+
+static uint64_t reclaimed_of_others(void)
+{
+    struct ebr_report report;
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK);
+    return report.reclaimed - reclaimed;
+}
+
+static void leave_one(void)
+{
+    be_thread(self);
+    unlink_and_retire(domain, &places[0]);
+    EXPLORE(ebr_detach(domain) == VBUF_OK);
+    EXPLORE(ebr_attach(domain) == VBUF_OK);
+}
+
+static void collect_from_sleeper(void)
+{
+    leave_one();
+    be_thread(other);
+    retire_many(BATCH); /* and sleeps from here on */
+    be_thread(self);
+    EXPLORE(ebr_collect(domain) == 1 && reclaimed_of_others() == 1);
+}
+
+/* Where nobody collects, those that fill batches look after it. */
+static void fill_batches(void)
+{
+    leave_one();
+    retire_many(3 * BATCH);
+    EXPLORE(reclaimed_of_others() == 1);
+}
+
+const struct explore_scenario ebr_collect_sleeper = {
+    .name = "ebr.collect-sleeper",
+    .checks = "E3",
+    .set_up = set_up_idle,
+    .threads = {collect_from_sleeper},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
+const struct explore_scenario ebr_collect_unasked = {
+    .name = "ebr.collect-unasked",
+    .checks = "E3",
+    .set_up = set_up_alone,
+    .threads = {fill_batches},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};

@@ -180,3 +180,20 @@ const struct explore_scenario ebr_stall_two = {
     .finish = finish_stalled,
     .bounds = {.failures = EXPLORE_NONE},
 };
+
+/* ---- a pin holds the epoch back, whether the system would have let us have the barrier or not ---- */
+
+static void find_stall_by_collect(void)
+{
+    be_thread(self);
+    ebr_collect(domain);
+}
+
+const struct explore_scenario ebr_stall_refused = {
+    .name = "ebr.stall-refused",
+    .checks = "E4",
+    .set_up = set_up_stalled,
+    .threads = {find_stall_by_collect},
+    .finish = finish_stalled,
+    .barriers_fail = true,
+};

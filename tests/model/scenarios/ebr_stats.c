@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
+#include "ebr_internal.h"
 #include "ebr_objects.h"
 
 static struct ebr_domain *domain;
@@ -146,4 +147,47 @@ const struct explore_scenario ebr_stats_stall = {
     .threads = {step, step_later_and_hold},
     .finish = finish_steps,
     .bounds = {.stale = EXPLORE_NONE},
+};
+
+/* ---- a pin that came in late, and fell behind at once, is named by its thread, however new that is ---- */
+
+static struct vbuf_atomic_u32 pinned, named;
+
+static bool is_set(const void *flag)
+{
+    return ((const struct vbuf_atomic_u32 *)flag)->raw != 0;
+}
+
+static void set_up_late(void)
+{
+    set_up_for(4);
+    collector = attach_a_thread(domain);
+}
+
+static void pin_late(void)
+{
+    ebr_pin(domain);
+    vbuf_u32_store_relaxed(&pinned, 1);
+    explore_wait(is_set, &named);
+    ebr_unpin(domain);
+}
+
+static void step_and_name(void)
+{
+    struct ebr_report report;
+    be_thread(collector);
+    ebr_advance(domain, true);
+    explore_wait(is_set, &pinned);
+    EXPLORE(ebr_stats(domain, &report) == VBUF_OK);
+    EXPLORE(report.stalled_epoch == 0 || report.stalled_thread == 101); /* the first thread */
+    vbuf_u32_store_relaxed(&named, 1);
+}
+
+const struct explore_scenario ebr_stats_late = {
+    .name = "ebr.stats-late",
+    .checks = "E4",
+    .set_up = set_up_late,
+    .threads = {pin_late, step_and_name},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
 };

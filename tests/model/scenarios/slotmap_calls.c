@@ -203,3 +203,48 @@ const struct explore_scenario slotmap_calls_clamped = {
     .finish = finish,
     NOTHING_FAILS,
 };
+
+/* ---- a destructor that comes back, and leaves again: a collect does not run after it ---- */
+
+#define LAST 30
+
+static void destroy_and_return(void *context, void *memory)
+{
+    uint64_t number = ((struct value *)memory)->number + 1;
+    destroy_value(context, memory);
+    if (number > LAST)
+        return;
+    take_out(number, insert(number));
+    for (unsigned i = 0; i < LIMBO_GRACE / 2; i++)
+        turn_over();
+}
+
+static void set_up_return(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_limbo = 8;
+    options.destroy = destroy_and_return;
+    make_map(options);
+}
+
+static void collect_once(void)
+{
+    take_out(1, insert(1));
+    EXPLORE(slotmap_collect(map) < LAST / 2);
+}
+
+static void finish_return(void)
+{
+    while (destroyed[LAST] == 0)
+        slotmap_collect(map);
+    finish();
+}
+
+const struct explore_scenario slotmap_calls_bounded = {
+    .name = "slotmap.calls-bounded",
+    .checks = "S9",
+    .set_up = set_up_return,
+    .threads = {collect_once},
+    .finish = finish_return,
+    NOTHING_FAILS,
+};

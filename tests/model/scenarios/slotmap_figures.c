@@ -148,3 +148,106 @@ const struct explore_scenario slotmap_figures_chunks = {
     .finish = finish_chunks,
     NOTHING_FAILS,
 };
+
+/* ---- a thread that was never there before inserts, and one that was removes that: one value lives throughout ---- */
+
+static struct vbuf_atomic_u32 came;
+
+static void come_new(void)
+{
+    handles[8] = insert(8);
+    raise_flag(&came);
+}
+
+static void take_out_new(void)
+{
+    vbuf_thread_set_number(2);
+    wait_for_flag(&came, 1);
+    take_out(8, handles[8]);
+}
+
+static void look_before_new(void)
+{
+    EXPLORE(slotmap_len(map) >= 1);
+}
+
+/* It goes the other way, too: who was not there removes, and one that was reclaims that. */
+static void go_new(void)
+{
+    take_out(1, handles[1]);
+    raise_flag(&came);
+}
+
+static void reclaim_new(void)
+{
+    vbuf_thread_set_number(2);
+    wait_for_flag(&came, 1);
+    slotmap_collect(map);
+}
+
+static void look_at_limbo(void)
+{
+    EXPLORE(slots_in_limbo(map_of(map)) >= 1);
+}
+
+static void set_up_new(void)
+{
+    set_up();
+    act_as(2);
+    map_own_part(map_of(map));
+    EXPLORE(ebr_attach(map->domain_) == VBUF_OK);
+}
+
+const struct explore_scenario slotmap_figures_new = {
+    .name = "slotmap.figures-new",
+    .checks = "S5",
+    .set_up = set_up_new,
+    .threads = {look_before_new, come_new, take_out_new},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .preemptions = 1, .stale = 1, .reorders = EXPLORE_NONE},
+};
+
+const struct explore_scenario slotmap_figures_new_limbo = {
+    .name = "slotmap.figures-new-limbo",
+    .checks = "S5",
+    .set_up = set_up_new,
+    .threads = {look_at_limbo, go_new, reclaim_new},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .preemptions = 1, .stale = 1, .reorders = EXPLORE_NONE},
+};
+
+/* The other way, too: who was not there reclaims, and one that was removes another. */
+static void collect_new(void)
+{
+    slotmap_collect(map);
+    raise_flag(&came);
+}
+
+static void go_after_new(void)
+{
+    vbuf_thread_set_number(2);
+    wait_for_flag(&came, 1);
+    take_out(9, handles[9]);
+}
+
+static void look_surely(void)
+{
+    EXPLORE(slots_surely_in_limbo(map_of(map)) <= 2); /* the stopped thread's, and one */
+}
+
+static void set_up_new_collector(void)
+{
+    set_up_new();
+    handles[8] = insert(8);
+    handles[9] = insert(9);
+    take_out(8, handles[8]);
+}
+
+const struct explore_scenario slotmap_figures_new_surely = {
+    .name = "slotmap.figures-new-surely",
+    .checks = "S5",
+    .set_up = set_up_new_collector,
+    .threads = {look_surely, collect_new, go_after_new},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .preemptions = 1, .stale = 1, .reorders = EXPLORE_NONE},
+};

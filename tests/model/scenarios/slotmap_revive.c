@@ -313,3 +313,37 @@ const struct explore_scenario slotmap_revive_inside = {
     .finish = finish_collecting,
     NOTHING_FAILS,
 };
+
+/* ---- kept values wait for no destructor: an insert has their slots, also inside a reclaim function of ebr ---- */
+
+static struct ebr_entry retired;
+
+static void insert_inside(struct ebr_entry *entry)
+{
+    EXPLORE(entry == &retired);
+    insert(3);
+}
+
+static void reclaim_and_insert(void)
+{
+    slotmap_handle one = insert(1), two = insert(2);
+    EXPLORE(slotmap_remove(map, one, NULL) == VBUF_OK);
+    EXPLORE(slotmap_remove(map, two, NULL) == VBUF_OK);
+    ebr_retire(map->domain_, &retired, insert_inside);
+    EXPLORE(ebr_collect(map->domain_) == 1 && inserted[3] == 1);
+}
+
+static void set_up_reclaim(void)
+{
+    make_revivable(false);
+    map_of(map)->max_limbo = 1;
+}
+
+const struct explore_scenario slotmap_revive_reclaim = {
+    .name = "slotmap.revive-reclaim",
+    .checks = "S5",
+    .set_up = set_up_reclaim,
+    .threads = {reclaim_and_insert},
+    .finish = destroy_map,
+    NOTHING_FAILS,
+};

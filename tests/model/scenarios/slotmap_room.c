@@ -407,3 +407,30 @@ const struct explore_scenario slotmap_room_refused = {
     .finish = finish_refused,
     .barriers_fail = true,
 };
+
+/* ---- the same, of one that sleeps: it is not tried again ---- */
+
+static void set_up_refused_once(void)
+{
+    make_map(lean_options(2));
+    give_room(1, 1);
+    give_room(2, 1);
+    act_as(3);
+    EXPLORE(slotmap_reserve(map, 2, false) == VBUF_OK); /* nothing else can be refused */
+}
+
+static void stay_unless_refused(void)
+{
+    vbuf_thread_set_number(3);
+    enum vbuf_status status = stay();
+    EXPLORE(status == (explore_refusals() != 0 ? VBUF_BUSY : VBUF_OK));
+}
+
+const struct explore_scenario slotmap_room_refused_once = {
+    .name = "slotmap.room-refused-once",
+    .checks = "S5",
+    .set_up = set_up_refused_once,
+    .threads = {stay_unless_refused},
+    .finish = finish_refused,
+    .barriers_fail = true,
+};

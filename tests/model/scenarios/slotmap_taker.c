@@ -305,3 +305,34 @@ const struct explore_scenario slotmap_taker_late = {
     .finish = finish,
     NOTHING_FAILS,
 };
+
+/* ---- a taker that is refused the barrier takes its own tokens back, and leaves the lists to who is emptying them ---- */
+
+static void collect_beside(void)
+{
+    wait_blindly(&held);
+    slotmap_collect(map);
+    raise_blindly(&collected);
+}
+
+static void wake_up(void)
+{
+    vbuf_thread_set_number(1);
+    struct part *part = map_own_part(map_of(map));
+    raise_blindly(&ask);
+    wait_blindly(&collected);
+    if (part_enter(map_of(map), part)) {
+        touch_lists(part);
+        part_leave(part);
+    }
+    raise_blindly(&done);
+}
+
+const struct explore_scenario slotmap_taker_refused = {
+    .name = "slotmap.taker-refused",
+    .checks = "S6",
+    .set_up = set_up_three,
+    .threads = {wake_up, collect_beside, hold_lists},
+    .finish = finish_by_other,
+    .barriers_fail = true,
+};
