@@ -98,6 +98,13 @@ void explore_poison(const void *memory, size_t size);
 void explore_read(const void *memory, size_t size);
 void explore_write(void *memory, size_t size);
 
+/*
+ * Forks, and goes on as the child: the other threads stop where they are, for good, and the caller sees all that they have
+ * done. The library's handlers run as in a fork's child; the parent is not followed. On one of the threads, not under
+ * a lock that the handlers take.
+ */
+void explore_fork(void);
+
 /* The clock goes forward. */
 void explore_sleep(int64_t nanoseconds);
 

@@ -47,6 +47,8 @@ SCENARIO(litmus_add_store)
 SCENARIO(litmus_cas_fails)
 SCENARIO(litmus_cas_fails_old)
 SCENARIO(litmus_add_old)
+/* litmus_fork.c */
+SCENARIO(litmus_fork)
 /* litmus_message.c */
 SCENARIO(litmus_message)
 SCENARIO(litmus_message_no_acquire)
