@@ -54,6 +54,8 @@
  * Limbo is the map's, not the domain's: destroying a map destroys what is in it, at once, since
  * nobody can look any more; nothing is left with the domain.
  *
+ * A fork's child gets a map made whole: slotmap_fork.c (E3).
+ *
  * Iteration looks at every slot made so far, once: a value live throughout does not move, so it is
  * met exactly once, and none is met twice (S7).
  *
@@ -94,7 +96,7 @@ static bool commit_part(struct map *map, uint32_t number)
     uint32_t limit = vbuf_u32_load_acquire(&map->head.thread_limit_);
     size_t begin = vmem_align_up(part_offset(limit + 1), page);
     size_t end = vmem_align_up(part_offset(number + 1), page);
-    if (end > begin && vbuf_commit(&map->memory, begin, end - begin) != VBUF_OK)
+    if (end > begin && map_commit(map, begin, end - begin) != VBUF_OK)
         return false;
     size_t last = (end - SLOTMAP_THREADS_OFFSET_) / SLOTMAP_THREAD_STRIDE_ - 1;
     vbuf_u32_max_release(&map->head.thread_limit_,
@@ -257,6 +259,7 @@ enum vbuf_status slotmap_create(struct slotmap **result, const struct slotmap_op
         map->owns_domain = true;
     }
     map->head.full_fence_ = vbuf_fence_kind() == VBUF_FENCE_FULL;
+    map_enlist(map);
     *result = &map->head;
     return VBUF_OK;
 }
@@ -278,6 +281,7 @@ void slotmap_destroy(struct slotmap *handle)
     if (handle == NULL)
         return;
     struct map *map = map_of(handle);
+    map_delist(map); /* first: a fork must not find a map that is half gone */
     if (map->destroy != NULL) {
         slots_destroy_limbo(map);
         destroy_live(map);
@@ -457,6 +461,7 @@ enum vbuf_status slotmap_stats(struct slotmap *handle, struct slotmap_report *st
         .limbo = slots_in_limbo(map),
         .max_slots = map->slots - 1,
         .max_limbo = map->max_limbo,
+        .abandoned = map->abandoned,
         .committed_bytes = vmem_align_up(part_offset(threads + 1), page) +
                            vmem_align_up((size_t)limit * handle->slot_size_, page),
     };
