@@ -7,7 +7,6 @@
 #include "ebr_domain.h"
 #include "slotmap_scenario.h"
 
-static slotmap_handle handles[MOST_VALUES];
 static struct vbuf_atomic_u32 done;
 
 static void finish(void)
