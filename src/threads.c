@@ -75,8 +75,7 @@ static void give_back(void *value)
     if (hook != NULL)
         hook(number);
     vbuf_thread_set_number(0);
-    vbuf_self_.reclaiming = 0; /* it may exit inside a reclaim function, or a hook */
-    vbuf_self_.hooked = 0;
+    vbuf_self_.reclaiming = 0; /* it may exit inside a reclaim function */
     give_back_number(number);
 }
 

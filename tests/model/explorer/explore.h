@@ -59,6 +59,7 @@ struct explore_scenario {
     struct explore_bounds bounds;
     bool full_fence;    /* as where the system has no process-wide barrier */
     bool barriers_fail; /* a heavy fence may be refused */
+    bool leaks; /* what is left at the end is no failure: a fork's child cannot know all of it */
     bool
         c17_release_sequence; /* a release sequence goes on through the same thread's plain stores */
     /* For litmus tests: every outcome that explore_outcome must report, and none besides. */

@@ -351,6 +351,7 @@ SCENARIO(slotmap_fork_held_late)
 SCENARIO(slotmap_fork_revive)
 SCENARIO(slotmap_fork_write)
 SCENARIO(slotmap_fork_last)
+SCENARIO(slotmap_fork_maps)
 SCENARIO(slotmap_fork_again)
 SCENARIO(slotmap_fork_inside)
 /* slotmap_full.c */

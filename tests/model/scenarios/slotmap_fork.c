@@ -714,6 +714,52 @@ const struct explore_scenario slotmap_fork_last = {
     NOTHING_FAILS,
 };
 
+/* ---- maps come and go meanwhile ---- */
+
+static struct slotmap *make_another(void)
+{
+    struct slotmap *other;
+    struct slotmap_options options = usual_options();
+    options.destroy = NULL;
+    EXPLORE(slotmap_create(&other, &options) == VBUF_OK);
+    EXPLORE(slotmap_insert(other, &(struct value){0, 0}, NULL) == VBUF_OK);
+    return other;
+}
+
+static struct slotmap *older, *newest;
+
+static void set_up_maps(void)
+{
+    older = make_another();
+    set_up_claims();
+    newest = make_another();
+}
+
+static void make_and_destroy(void)
+{
+    struct slotmap *others[] = {make_another(), newest, older};
+    for (unsigned i = 0; i < 3; i++)
+        slotmap_destroy(others[i]);
+}
+
+static void fork_and_make(void)
+{
+    explore_fork();
+    slotmap_destroy(make_another());
+    explore_fork();
+    use_everything();
+}
+
+const struct explore_scenario slotmap_fork_maps = {
+    .name = "slotmap.fork-maps",
+    .checks = "E3",
+    .set_up = set_up_maps,
+    .threads = {make_and_destroy, fork_and_make},
+    .finish = finish,
+    .leaks = true,
+    NOTHING_FAILS,
+};
+
 /* ---- forks of forks ---- */
 
 static void fork_again(void)
