@@ -219,8 +219,11 @@ static void note_hold(struct ebr_domain *domain, uint64_t epoch)
         return;
     struct ebr_report stats;
     ebr_stats(domain, &stats);
-    if (stats.stalled_ns != 0)
-        domain->on_stall(domain->context, &stats);
+    if (stats.stalled_ns == 0)
+        return;
+    vbuf_self_.hooked++;
+    domain->on_stall(domain->context, &stats);
+    vbuf_self_.hooked--;
 }
 
 enum ebr_advance ebr_advance(struct ebr_domain *domain, bool pressing)

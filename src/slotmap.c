@@ -58,6 +58,8 @@
  * none does. Measured, a pin and a get at random: 1.40 against 1.69 ns for a thousand values, 4.1 and 4.2 for a hundred
  * thousand, 32.2 and 32.3 for a million, 48.3 and 47.4 for ten: nothing is gained, and a third more memory is used.
  *
+ * A fork's child gets a map made whole: slotmap_fork.c (E3).
+ *
  * Iteration looks at every slot made so far, once: a value live throughout does not move, so it is
  * met exactly once, and none is met twice (S7).
  *
@@ -98,7 +100,7 @@ static bool commit_part(struct map *map, uint32_t number)
     uint32_t limit = vbuf_u32_load_acquire(&map->head.thread_limit_);
     size_t begin = vmem_align_up(part_offset(limit + 1), page);
     size_t end = vmem_align_up(part_offset(number + 1), page);
-    if (end > begin && vbuf_commit(&map->memory, begin, end - begin) != VBUF_OK)
+    if (end > begin && map_commit(map, begin, end - begin) != VBUF_OK)
         return false;
     size_t last = (end - SLOTMAP_THREADS_OFFSET_) / SLOTMAP_THREAD_STRIDE_ - 1;
     vbuf_u32_max_release(&map->head.thread_limit_,
@@ -263,6 +265,7 @@ enum vbuf_status slotmap_create(struct slotmap **result, const struct slotmap_op
         map->owns_domain = true;
     }
     map->head.full_fence_ = vbuf_fence_kind() == VBUF_FENCE_FULL;
+    map_enlist(map);
     *result = &map->head;
     return VBUF_OK;
 }
@@ -284,6 +287,7 @@ void slotmap_destroy(struct slotmap *handle)
     if (handle == NULL)
         return;
     struct map *map = map_of(handle);
+    map_delist(map); /* first: a fork must not find a map that is half gone */
     if (map->destroy != NULL) {
         slots_destroy_limbo(map);
         destroy_live(map);
@@ -464,6 +468,7 @@ enum vbuf_status slotmap_stats(struct slotmap *handle, struct slotmap_report *st
         .limbo = slots_in_limbo(map),
         .max_slots = map->slots - 1,
         .max_limbo = map->max_limbo,
+        .abandoned = map->abandoned,
         .committed_bytes = vmem_align_up(part_offset(threads + 1), page) +
                            vmem_align_up((size_t)limit * handle->slot_size_, page),
     };

@@ -8,6 +8,7 @@
  *     slotmap_slots.c   where vacant slots come from and go
  *     slotmap_limbo.c   removed slots, and whose lists are whose
  *     slotmap_room.c    max_len, exactly
+ *     slotmap_fork.c    maps in a fork's child
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -68,6 +69,11 @@ struct map {
     void (*destroy)(void *context, void *value);
     void *context;
     struct vbuf memory;
+    /* The list of maps has its lock. */
+    struct map *next;
+    struct map **back; /* the pointer that points here */
+    uint64_t
+        abandoned; /* slots found in nobody's hands; written in forks' children, by their only thread */
 };
 
 static inline struct map *map_of(const struct slotmap *map)
@@ -108,6 +114,9 @@ static inline void *value_of(const struct map *map, const struct slotmap_slot_ *
 
 /* The value, for who has it to itself, or removed it: slotmap_value.c. */
 void *value_now(const struct map *map, struct slotmap_slot_ *slot);
+
+/* In a fork's child: ends a write that goes on in the parent only. It has changed nothing. */
+void value_take_lock_away(struct slotmap_slot_ *slot);
 
 /* Before a value is written to a vacant slot of a map whose slots have more to them. */
 void value_begin(struct map *map, struct slotmap_slot_ *slot);
@@ -151,6 +160,15 @@ static inline void push_first(const struct map *map, struct limbo_chain *chain, 
     chain->count++;
 }
 
+/* Commits memory of the map, which asks its on_commit hook. */
+static inline enum vbuf_status map_commit(struct map *map, size_t offset, size_t length)
+{
+    vbuf_self_.hooked++;
+    enum vbuf_status status = vbuf_commit(&map->memory, offset, length);
+    vbuf_self_.hooked--;
+    return status;
+}
+
 /* The calling thread's part, made now if need be; part 0 when it gets none. */
 struct part *map_own_part(struct map *map);
 
@@ -173,6 +191,12 @@ enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index)
  * since its last grace period.
  */
 void slots_push_chunk(struct map *map, uint32_t head, uint32_t rest);
+
+/* What a slot's generation starts at. */
+uint32_t slots_first_generation(const struct map *map, uint32_t index);
+
+/* The list behind a head of a chunk. */
+uint32_t slots_rest_of(const struct map *map, uint32_t head);
 
 /* Commits memory for so many more slots than there are. VBUF_OK, VBUF_FULL, VBUF_NOMEM. */
 enum vbuf_status slots_reserve(struct map *map, size_t count, bool prefault);
@@ -213,6 +237,9 @@ void slots_turn_over(struct map *map, struct part *part);
  */
 size_t slots_collect(struct map *map, size_t *budget);
 
+/* Puts unlinked slots, counted already, into limbo. Needs no part. */
+void slots_bury_orphans(struct map *map, const struct limbo_chain *chain);
+
 /* Removed slots that have not been reclaimed; under churn, rather too many. */
 size_t slots_in_limbo(const struct map *map);
 
@@ -232,5 +259,27 @@ void room_give_back(struct map *map, struct part *part);
 
 /* Hands the pool what the part has too much of. */
 void room_share_surplus(struct map *map, struct part *part);
+
+/*
+ * In a fork's child: puts all room that the `live` values there are leave into the pool, wherever it was. What the parts
+ * have counted adds up to `live`.
+ */
+void room_recover(struct map *map, uint64_t live);
+
+/* ---- slotmap_fork.c ---- */
+
+/* Into the list of maps, and out of it: a fork's child makes those in it whole. */
+void map_enlist(struct map *map);
+void map_delist(struct map *map);
+
+/*
+ * In a fork's child, whose owner's or taker's call goes on in the parent only: whether the part's lists are as that
+ * call left them, half-updated perhaps.
+ */
+static inline bool part_was_cut_off(const struct part *part)
+{
+    return vbuf_u32_load_relaxed(&part->head.busy) != 0 || /* exclusive access */
+           (vbuf_u64_load_relaxed(&part->head.frozen) & SLOTMAP_TAKING_) != 0;
+}
 
 #endif

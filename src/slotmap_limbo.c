@@ -433,11 +433,9 @@ void slots_bury(struct map *map, struct part *part, uint32_t index)
         slots_turn_over(map, part);
 }
 
-/* In a fork's child: the owner's call, or the taker's, goes on in the parent only, and left the lists as they were. */
-static bool was_cut_off(const struct part *part)
+void slots_bury_orphans(struct map *map, const struct limbo_chain *chain)
 {
-    return vbuf_u32_load_relaxed(&part->head.busy) != 0 || /* exclusive access */
-           (vbuf_u64_load_relaxed(&part->head.frozen) & SLOTMAP_TAKING_) != 0;
+    push_orphan_chain(map, chain);
 }
 
 void slots_destroy_limbo(struct map *map)
@@ -447,7 +445,7 @@ void slots_destroy_limbo(struct map *map)
     uint32_t limit = vbuf_u32_load_acquire(&map->head.thread_limit_);
     for (uint32_t i = 0; i <= limit; i++) {
         struct part *part = part_at(map, i);
-        if (was_cut_off(part))
+        if (part_was_cut_off(part))
             continue; /* abandoned */
         struct limbo_chain open = take_open(part);
         struct limbo_chain rest = limbo_take_all(&part->limbo, link_slots, map);

@@ -216,6 +216,20 @@ void room_give_back(struct map *map, struct part *part)
     end_move(map);
 }
 
+void room_recover(struct map *map, uint64_t live)
+{
+    uint32_t limit = vbuf_u32_load_relaxed(&map->head.thread_limit_);
+    for (uint32_t i = 0; i <= limit; i++) { /* relaxed, all of it: nobody else runs */
+        struct part *part = part_at(map, i);
+        uint64_t removed = vbuf_u64_load_relaxed(&part->head.removed);
+        uint64_t used = vbuf_u64_load_relaxed(&part->head.inserted) - removed;
+        vbuf_u64_store_relaxed(&part->head.granted, used);
+    }
+    vbuf_u64_store_relaxed(&map->pool, map->max_len - live);
+    uint64_t moves = vbuf_u64_load_relaxed(&map->moves);
+    vbuf_u64_store_relaxed(&map->moves, moves & ~MOVES_IN_FLIGHT);
+}
+
 void room_share_surplus(struct map *map, struct part *part)
 {
     if (is_shared(map, part)) /* its counters move meanwhile; others take it back */

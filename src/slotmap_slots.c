@@ -46,6 +46,13 @@ static void *rest_of(const struct map *map, uint32_t head)
     return (unsigned char *)slot_at(map, head) + map->rest_offset;
 }
 
+uint32_t slots_rest_of(const struct map *map, uint32_t head)
+{
+    uint32_t rest;
+    memcpy(&rest, rest_of(map, head), sizeof rest);
+    return rest;
+}
+
 void slots_push_chunk(struct map *map, uint32_t head, uint32_t rest)
 {
     memcpy(rest_of(map, head), &rest, sizeof rest);
@@ -67,7 +74,7 @@ static uint32_t pop_chunk(struct map *map, uint32_t *rest)
     }
     ebr_unpin(map->head.domain_);
     if (head != 0)
-        memcpy(rest, rest_of(map, head), sizeof *rest);
+        *rest = slots_rest_of(map, head);
     return head;
 }
 
@@ -109,7 +116,7 @@ static enum vbuf_status commit_slots(struct map *map, uint32_t need)
             fits = map->slots;
             end = vmem_align_up((size_t)fits * size, page);
         }
-        status = vbuf_commit(&map->memory, SLOTMAP_SLOTS_OFFSET_ + begin, end - begin);
+        status = map_commit(map, SLOTMAP_SLOTS_OFFSET_ + begin, end - begin);
         if (status == VBUF_OK)
             /* Pairs with the acquire in slotmap_find_. */
             vbuf_u32_max_release(&map->head.slot_limit_, (uint32_t)fits);
@@ -117,8 +124,8 @@ static enum vbuf_status commit_slots(struct map *map, uint32_t need)
     return status;
 }
 
-/* What a slot starts at. Spread: over the lower half, by a good mixer's first bits. */
-static uint32_t first_generation(const struct map *map, uint32_t index)
+/* Spread: over the lower half, by a good mixer's first bits. */
+uint32_t slots_first_generation(const struct map *map, uint32_t index)
 {
     if (map->generation_seed == 0)
         return map->first_generation;
@@ -147,7 +154,7 @@ static enum vbuf_status make_slots(struct map *map, uint32_t most, uint32_t *fir
     }
     for (uint32_t i = 0; i < *made; i++) {
         struct slotmap_slot_ *slot = slot_at(map, *first + i);
-        uint32_t generation = first_generation(map, *first + i);
+        uint32_t generation = slots_first_generation(map, *first + i);
         if (generation != 0) /* relaxed: UNUSED, as the 0 it replaces: never resolves */
             vbuf_u32_store_relaxed(&slot->generation, generation);
         vbuf_u32_store_relaxed(&slot->link, i + 1 < *made ? *first + i + 1 : 0); /* ours */

@@ -77,6 +77,14 @@ void *value_now(const struct map *map, struct slotmap_slot_ *slot)
     return copy_of(map, slot, now);
 }
 
+void value_take_lock_away(struct slotmap_slot_ *slot)
+{
+    struct vbuf_atomic_u64 *sequence = sequence_of(slot);
+    uint64_t seen = vbuf_u64_load_relaxed(sequence); /* relaxed: nobody else runs */
+    if (seen & WRITING)
+        vbuf_u64_store_relaxed(sequence, seen - WRITING);
+}
+
 /* ---- writing ---- */
 
 static void write_words(struct vbuf_atomic_u64 *to, const unsigned char *from, size_t size)

@@ -120,6 +120,8 @@ struct slotmap_report {
     size_t limbo;     /* removed, waiting for readers or for their destructor */
     size_t max_limbo; /* what limbo may reach before insert says VBUF_BUSY */
     size_t exhausted; /* slots out of service: their generations are used up */
+    uint64_t
+        abandoned; /* in a fork's child: slots found in the hands of threads it has not, and used again */
     size_t committed_bytes; /* memory committed for slots and bookkeeping */
     uint64_t inserted;      /* since creation; claims count, ended as they may */
     uint64_t removed;       /* since creation; a cancel counts, and a release, not its invalidate */

@@ -129,6 +129,7 @@ struct vbuf_thread_ {
     uint32_t record_;     /* id * EBR_RECORD_STRIDE_: where its record lies among a domain's */
     uint32_t shared_pins; /* pins this thread holds through the shared word of any domain */
     uint32_t reclaiming;  /* it is inside a reclaim function, or a destructor of a map */
+    uint32_t hooked;      /* it is inside an on_stall hook, or an on_commit hook of a map */
 };
 extern VBUF_API __thread struct vbuf_thread_ vbuf_self_ __attribute__((tls_model("initial-exec")));
 

@@ -61,7 +61,7 @@ struct thread_memory {
 void memory_start(void); /* once */
 void memory_begin_run(void);
 void memory_start_threads(unsigned count);            /* they know what thread 0 knows */
-void memory_join_threads(unsigned count);             /* and the other way round */
+void memory_join_threads(unsigned count);             /* and the current one what they do */
 void memory_forget(const void *address, size_t size); /* the system made it zero, or took it away */
 void memory_heavy_fence(void);
 /* What happens before what the caller does next: each thread's accesses up to that tick; its own tick. */
@@ -215,5 +215,7 @@ void system_save_self(void *to);
 void system_load_self(const void *from);
 void system_thread_ends(void);
 void system_begin_run(void);
+void system_before_fork(void);
+void system_after_fork(void);
 
 #endif

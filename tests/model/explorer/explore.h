@@ -59,6 +59,7 @@ struct explore_scenario {
     struct explore_bounds bounds;
     bool full_fence;    /* as where the system has no process-wide barrier */
     bool barriers_fail; /* a heavy fence may be refused */
+    bool leaks; /* what is left at the end is no failure: a fork's child cannot know all of it */
     bool
         c17_release_sequence; /* a release sequence goes on through the same thread's plain stores */
     /* For litmus tests: every outcome that explore_outcome must report, and none besides. */
@@ -97,6 +98,13 @@ void explore_poison(const void *memory, size_t size);
 /* Plain accesses the compiler does not tell of. */
 void explore_read(const void *memory, size_t size);
 void explore_write(void *memory, size_t size);
+
+/*
+ * Forks, and goes on as the child: the other threads stop where they are, for good, and the caller sees all that they have
+ * done. The library's handlers run as in a fork's child; the parent is not followed. On one of the threads, not under
+ * a lock that the handlers take.
+ */
+void explore_fork(void);
 
 /* The clock goes forward. */
 void explore_sleep(int64_t nanoseconds);

@@ -622,7 +622,7 @@ void memory_start_threads(unsigned count)
 
 void memory_join_threads(unsigned count)
 {
-    struct thread_memory *to = &engine->memory[0];
+    struct thread_memory *to = own();
     for (unsigned i = 1; i <= count; i++) {
         view_join(&to->now, engine->memory[i].now.times, engine->locations);
         clock_join(&to->clock, &engine->memory[i].clock);

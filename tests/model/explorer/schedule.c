@@ -386,6 +386,19 @@ void explore_wait(bool (*ready)(const void *context), const void *context)
     block(ready, context, false);
 }
 
+void explore_fork(void)
+{
+    system_before_fork();
+    step(true);
+    for (unsigned i = 1; i <= engine->threads; i++) {
+        if (i != engine->current)
+            engine->fibres[i].state = STATE_DONE;
+    }
+    memory_join_threads(engine->threads);
+    trace(__builtin_return_address(0), "is a fork's child");
+    system_after_fork();
+}
+
 static void fibre_main(void)
 {
     engine->scenario->threads[engine->current - 1]();
@@ -483,7 +496,7 @@ static void finish_run(void)
     if (engine->scenario->finish != NULL)
         engine->scenario->finish();
     system_thread_ends();
-    const char *left = plain_left_over();
+    const char *left = engine->scenario->leaks ? NULL : plain_left_over();
     if (left != NULL)
         explore_fail("%s", left);
 }

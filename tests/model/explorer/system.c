@@ -311,11 +311,34 @@ int seam_setspecific(pthread_key_t key, const void *value)
     return 0;
 }
 
+/* As left by constructors, or by calls of a run: static, so each run begins with the former. */
+#define MOST_FORK_HANDLERS 8
+static struct fork_handlers {
+    void (*prepare)(void);
+    void (*child)(void);
+} fork_handlers[MOST_FORK_HANDLERS];
+static unsigned fork_handler_count;
+
 int seam_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 int seam_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-    (void)prepare, (void)parent, (void)child;
+    (void)parent;
+    if (fork_handler_count == MOST_FORK_HANDLERS)
+        return ENOMEM;
+    fork_handlers[fork_handler_count++] = (struct fork_handlers){prepare, child};
     return 0;
+}
+
+void system_before_fork(void)
+{
+    for (unsigned i = fork_handler_count; i > 0; i--)
+        fork_handlers[i - 1].prepare();
+}
+
+void system_after_fork(void)
+{
+    for (unsigned i = 0; i < fork_handler_count; i++)
+        fork_handlers[i].child();
 }
 
 void system_thread_ends(void)

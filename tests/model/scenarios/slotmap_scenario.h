@@ -128,10 +128,8 @@ static inline void meet_chunks(unsigned char *met)
 {
     uint32_t head = vbuf_u32_load_relaxed(&map_of(map)->chunks);
     for (; head != 0; head = link_of(map_of(map), head)) {
-        uint32_t rest;
-        memcpy(&rest, value_of(map_of(map), slot_at(map_of(map), head)), sizeof rest);
         meet(met, head);
-        meet_list(met, rest);
+        meet_list(met, slots_rest_of(map_of(map), head));
     }
 }
 
@@ -143,6 +141,12 @@ static inline void meet_part(unsigned char *met, const struct part *part)
     meet_chain(met, &part->limbo.bags[0].chain);
     meet_chain(met, &part->limbo.bags[1].chain);
     meet_chain(met, &part->limbo.ready);
+}
+
+/* Belongs to who has the handle, rather than to a list. */
+static inline bool is_in_use(enum slotmap_state_ state)
+{
+    return state == SLOTMAP_LIVE_ || state == SLOTMAP_CLAIMED_ || state == SLOTMAP_HELD_;
 }
 
 /* With nobody else there. */
@@ -160,7 +164,7 @@ static inline void check_slots(void)
         if (generation > SLOTMAP_LAST_GENERATION)
             EXPLORE(met[i] <= 1); /* dropped, or about to be */
         else
-            EXPLORE(met[i] == (state_of(generation) == SLOTMAP_LIVE_ ? 0 : 1));
+            EXPLORE(met[i] == (is_in_use(state_of(generation)) ? 0 : 1));
     }
 }
 
