@@ -91,7 +91,7 @@ static inline struct cvec *books_make(struct books *books, size_t max_len)
 /* A vector of numbers. */
 static inline struct words make_words(size_t max_len)
 {
-    struct words v = {NULL};
+    struct words v = {NULL, NULL};
     CHECK_STATUS(VBUF_OK, words_create(&v, &(struct cvec_options){.max_len = max_len}));
     return v;
 }

@@ -98,7 +98,7 @@ TEST(cvec_growth, create_takes_a_ratio_above_1_or_linear_and_nothing_else)
         {.numerator = 1, .linear = 1},
         {.numerator = UINT32_MAX, .denominator = UINT32_MAX},
     };
-    struct words v = {NULL};
+    struct words v = {NULL, NULL};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct cvec_options options = {.max_len = 10, .growth = bad[i]};
         CHECK_STATUS(VBUF_INVALID, words_create(&v, &options));
