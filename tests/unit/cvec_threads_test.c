@@ -299,7 +299,7 @@ static void grow_or_be_stuck(void *context, unsigned thread)
 
 TEST(cvec_threads, C5_C6_a_thread_that_is_stuck_in_a_commit_stops_nobody)
 {
-    struct stuck s = {.v = {NULL}};
+    struct stuck s = {.v = {NULL, NULL}};
     struct cvec_options options = {.max_len = 200000, .on_commit = get_stuck, .context = &s};
     REQUIRE(CHECK_STATUS(VBUF_OK, words_create(&s.v, &options)));
     push_numbers(s.v.vector, 0, 1);
