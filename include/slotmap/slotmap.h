@@ -34,6 +34,15 @@
  * A thread that inserts, removes or collects needs no pin; a thread that looks at a value needs
  * one. What a pinned thread removes cannot be reused before it unpins.
  *
+ * In a fork's child every map works, whatever the parent's other threads were in the middle of (E3): every live value is
+ * there; what they were inserting is not, nor is what they were removing; what they had claimed stays claimed, until who
+ * has the handle publishes or cancels it. Removed values that they had in their hands are abandoned, not
+ * destroyed there; stats.abandoned counts their slots, which are used again. For this, fork looks at every slot in the
+ * child (about 10 ms for a million): to start another program, posix_spawn does without. A fork inside a callback (destroy,
+ * on_commit, a domain's on_stall or reclaim function), or a signal handler that has interrupted a call, finds its own
+ * thread in the middle of something as well, and repairs no map (the handler's: not rightly): its child should do no more
+ * than exec or _exit, unless the parent had but one thread.
+ *
  * Values are changed in place only under T's own synchronisation, or before anybody has the handle.
  * The argument for all of it, and the layout, are in slotmap.c.
  *

@@ -186,6 +186,27 @@ TEST(slotmap_fork, E3_the_child_has_a_copy_of_its_own)
     CHECK_EQ(vbuf_u64_load_relaxed(&destroyed), 100);
 }
 
+/* All lists are seen, however many: nothing is taken for lost. */
+static void find_nothing_lost(void)
+{
+    CHECK_EQ(stats_of().abandoned, 0);
+    CHECK_EQ(stats_of().limbo, 0);
+    uint64_t slots = stats_of().slots;
+    fill(2);
+    CHECK_EQ(stats_of().slots, slots);
+    slotmap_destroy(map);
+}
+
+TEST(slotmap_fork, E3_the_child_of_a_parent_at_rest_finds_nothing_lost)
+{
+    make_map((struct slotmap_options){.max_len = 20000});
+    fill(1);
+    CHECK_EQ(slotmap_clear(map), 20000);
+    slotmap_collect(map);
+    proc_in_child(find_nothing_lost);
+    slotmap_destroy(map);
+}
+
 /* ---- a parent with threads ---- */
 
 struct parent {

@@ -57,8 +57,9 @@ struct explore_scenario {
     void (*threads[EXPLORE_MOST_THREADS])(void);
     void (*finish)(void);
     struct explore_bounds bounds;
-    bool full_fence;    /* as where the system has no process-wide barrier */
-    bool barriers_fail; /* a heavy fence may be refused */
+    bool full_fence;       /* as where the system has no process-wide barrier */
+    bool barriers_fail;    /* a heavy fence may be refused */
+    bool writes_are_steps; /* plain ones too: a thread may be stopped between two */
     bool leaks; /* what is left at the end is no failure: a fork's child cannot know all of it */
     bool
         c17_release_sequence; /* a release sequence goes on through the same thread's plain stores */

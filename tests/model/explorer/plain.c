@@ -202,6 +202,8 @@ void plain_access(const void *address, size_t size, bool write, void *caller)
 {
     if (engine == NULL || !engine->inside || size == 0 || !is_followed(address))
         return;
+    if (write && engine->running && engine->scenario->writes_are_steps)
+        step(true);
     tell(address, size, write, caller);
     check_there(address, size, write);
     if (write && space_contains(address) && (const char *)address < SPACE_OBJECTS)

@@ -331,14 +331,18 @@ int seam_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)
 
 void system_before_fork(void)
 {
-    for (unsigned i = fork_handler_count; i > 0; i--)
-        fork_handlers[i - 1].prepare();
+    for (unsigned i = fork_handler_count; i > 0; i--) {
+        if (fork_handlers[i - 1].prepare != NULL)
+            fork_handlers[i - 1].prepare();
+    }
 }
 
 void system_after_fork(void)
 {
-    for (unsigned i = 0; i < fork_handler_count; i++)
-        fork_handlers[i].child();
+    for (unsigned i = 0; i < fork_handler_count; i++) {
+        if (fork_handlers[i].child != NULL)
+            fork_handlers[i].child();
+    }
 }
 
 void system_thread_ends(void)

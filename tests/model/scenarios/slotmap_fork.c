@@ -234,6 +234,28 @@ const struct explore_scenario slotmap_fork_churn = {
     NOTHING_FAILS,
 };
 
+/* Stopped between two plain writes: half-updated lists. */
+const struct explore_scenario slotmap_fork_halves = {
+    .name = "slotmap.fork-halves",
+    .checks = "E3 S5 S6",
+    .set_up = set_up,
+    .threads = {churn, fork_and_use},
+    .finish = finish,
+    .writes_are_steps = true,
+    NOTHING_FAILS,
+};
+
+/* The same of who takes lists over. */
+const struct explore_scenario slotmap_fork_half_taken = {
+    .name = "slotmap.fork-half-taken",
+    .checks = "E3 S5 S6",
+    .set_up = set_up,
+    .threads = {collect, fork_and_use},
+    .finish = finish,
+    .writes_are_steps = true,
+    NOTHING_FAILS,
+};
+
 const struct explore_scenario slotmap_fork_collectors = {
     .name = "slotmap.fork-collectors",
     .checks = "E3 S5 S6",
@@ -244,6 +266,20 @@ const struct explore_scenario slotmap_fork_collectors = {
 };
 
 /* ---- the same, and the system has no memory for the child ---- */
+
+/* There are chunks, and number 3 has left something with the orphans: its lists were being taken over. */
+static void set_up_refused(void)
+{
+    set_up();
+    vbuf_thread_set_number(3);
+    collect();
+    struct part *part = part_at(map_of(map), 3);
+    vbuf_u64_store_relaxed(&part->head.frozen, 2 | SLOTMAP_TAKING_);
+    take_out(6, handles[6]);
+    vbuf_u64_store_relaxed(&part->head.frozen, 0);
+    take_out(5, handles[5]);
+    vbuf_thread_set_number(0);
+}
 
 static void finish_refused(void)
 {
@@ -266,7 +302,7 @@ static void fork_without_memory(void)
 const struct explore_scenario slotmap_fork_refused = {
     .name = "slotmap.fork-refused",
     .checks = "E3 S6",
-    .set_up = set_up,
+    .set_up = set_up_refused,
     .threads = {churn, fork_without_memory},
     .finish = finish_refused,
 };
@@ -317,6 +353,34 @@ const struct explore_scenario slotmap_fork_sleeper = {
     .name = "slotmap.fork-sleeper",
     .checks = "E3 S9",
     .set_up = set_up,
+    .threads = {churn_a_little, fork_and_collect},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+/* The same, and what it has waits in both bags. */
+static void set_up_bags(void)
+{
+    struct slotmap_options options = fork_options();
+    options.max_len = 3;
+    options.max_limbo = 3;
+    make_map(options);
+    act_as(1);
+    for (unsigned i = 2; i <= 3; i++)
+        handles[i] = insert(i);
+    slotmap_pin(map); /* so that the epoch takes one step, and no more */
+    for (unsigned i = 2; i <= 3; i++) {
+        take_out(i, handles[i]);
+        turn_over();
+    }
+    slotmap_unpin(map);
+    EXPLORE(part_at(map_of(map), 1)->limbo.bags[1].chain.count == 1);
+}
+
+const struct explore_scenario slotmap_fork_bags = {
+    .name = "slotmap.fork-bags",
+    .checks = "E3 S9",
+    .set_up = set_up_bags,
     .threads = {churn_a_little, fork_and_collect},
     .finish = finish,
     NOTHING_FAILS,
@@ -726,7 +790,7 @@ static struct slotmap *make_another(void)
     return other;
 }
 
-static struct slotmap *older, *newest;
+static struct slotmap *older, *middle, *newest;
 
 static void set_up_maps(void)
 {
@@ -737,6 +801,7 @@ static void set_up_maps(void)
 
 static void make_and_destroy(void)
 {
+    come_and_go(10);
     struct slotmap *others[] = {make_another(), newest, older};
     for (unsigned i = 0; i < 3; i++)
         slotmap_destroy(others[i]);
@@ -744,7 +809,9 @@ static void make_and_destroy(void)
 
 static void fork_and_make(void)
 {
+    struct slotmap *own = make_another();
     explore_fork();
+    slotmap_destroy(own);
     slotmap_destroy(make_another());
     explore_fork();
     use_everything();
@@ -756,6 +823,38 @@ const struct explore_scenario slotmap_fork_maps = {
     .set_up = set_up_maps,
     .threads = {make_and_destroy, fork_and_make},
     .finish = finish,
+    .leaks = true,
+    NOTHING_FAILS,
+};
+
+/* One that lies between two others. */
+static void set_up_list(void)
+{
+    older = make_another();
+    middle = make_another();
+    set_up_claims();
+}
+
+static void destroy_middle(void)
+{
+    slotmap_destroy(middle);
+}
+
+static void fork_and_destroy(void)
+{
+    explore_fork();
+    slotmap_destroy(older);
+    explore_fork();
+    use_everything();
+}
+
+const struct explore_scenario slotmap_fork_list = {
+    .name = "slotmap.fork-list",
+    .checks = "E3",
+    .set_up = set_up_list,
+    .threads = {destroy_middle, fork_and_destroy},
+    .finish = finish,
+    .writes_are_steps = true,
     .leaks = true,
     NOTHING_FAILS,
 };
