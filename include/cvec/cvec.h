@@ -518,9 +518,10 @@ VBUF_API enum vbuf_status cvec_shrink_to_fit(struct cvec *vector);
     }                                                                                              \
     VBUF_UNUSED static inline T *name##_get(const struct name *v, size_t index)                    \
     {                                                                                              \
-        if (VBUF_LIKELY(index < vbuf_u64_load_acquire(&v->vector->watermark_)))                    \
+        if (VBUF_LIKELY(index < vbuf_u64_load_acquire(&v->vector->watermark_)) ||                  \
+            cvec_get_unsettled_(v->vector, index, sizeof(T)) != NULL)                              \
             return (T *)cvec_not_null_(v->data) + index;                                           \
-        return (T *)cvec_get_unsettled_(v->vector, index, sizeof(T));                              \
+        return NULL;                                                                               \
     }                                                                                              \
     VBUF_UNUSED static inline struct name##_slice name##_snapshot(struct name *v)                  \
     {                                                                                              \
