@@ -249,7 +249,7 @@ one() {
         verdict="equivalent, as argued" result=equivalent
         if ! build_explored "$patch_file"; then
             trouble="DOES NOT COMPILE"
-        elif found=$(explorer_finds "$patch_file" 0.3); then
+        elif found=$(explorer_finds "$patch_file" 0.2); then
             verdict="ARGUED EQUIVALENT, BUT NOT SO: explorer.$found" result=survived
         fi
         test -z "$trouble" || verdict="$trouble" result=survived
