@@ -27,6 +27,11 @@ struct item {
     uint64_t a, b;
 };
 
+static inline struct item item_at(uint64_t i)
+{
+    return (struct item){i * 5 + 1, i ^ 0x5555};
+}
+
 CVEC_DEFINE(words, uint64_t)
 SLOTMAP_DEFINE(items, struct item)
 SLOTMAP_DEFINE_UPDATABLE(cells, struct item)
@@ -144,8 +149,8 @@ static inline bool plain_map_remove_cas(struct plain_map *map, uint64_t handle)
         return false;
     struct plain_slot *slot = &map->slots[index];
     if (slot->generation != generation || !(generation & 1) ||
-        !__atomic_compare_exchange_n(&slot->generation, &generation, generation + 1, false,
-                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        !vbuf_u32_cas_acq_rel((struct vbuf_atomic_u32 *)(void *)&slot->generation, &generation,
+                              generation + 1))
         return false;
     map->len--;
     if (VBUF_LIKELY(generation + 1 != PLAIN_EXHAUSTED)) {

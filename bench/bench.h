@@ -94,6 +94,7 @@ extern const struct bench_case vbuf_cases[];
 extern const struct bench_case cvec_append_cases[];
 extern const struct bench_case cvec_read_cases[];
 extern const struct bench_case slotmap_read_cases[];
+extern const struct bench_case slotmap_update_cases[];
 extern const struct bench_case slotmap_cases[];
 extern const struct bench_case memory_cases[];
 

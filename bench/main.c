@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 static const struct bench_case *const tables[] = {
-    vmem_cases,         vbuf_cases,    cvec_append_cases, cvec_read_cases,
-    slotmap_read_cases, slotmap_cases, memory_cases,
+    vmem_cases,         vbuf_cases,           cvec_append_cases, cvec_read_cases,
+    slotmap_read_cases, slotmap_update_cases, slotmap_cases,     memory_cases,
 };
 
 #define MAX_COUNTS 16

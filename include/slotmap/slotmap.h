@@ -851,6 +851,34 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
     {                                                                                              \
         ebr_unpin(m->domain);                                                                      \
     }                                                                                              \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_insert(struct name *m, T value,         \
+                                                                  name##_handle *handle)           \
+    {                                                                                              \
+        struct slotmap_claim_ claim;                                                               \
+        enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);          \
+        if (VBUF_UNLIKELY(status != VBUF_OK))                                                      \
+            return status;                                                                         \
+        if (is_updatable)                                                                          \
+            slotmap_begin_updatable_(claim.slot);                                                  \
+        *(T *)(void *)((unsigned char *)claim.slot + name##_value_offset_) = value;                \
+        uint64_t bits = slotmap_publish_(&claim);                                                  \
+        if (handle != NULL)                                                                        \
+            handle->bits = bits;                                                                   \
+        return VBUF_OK;                                                                            \
+    }                                                                                              \
+    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_read(struct name *m,                    \
+                                                                name##_handle handle, T *value)    \
+    {                                                                                              \
+        struct slotmap_slot_ *slot;                                                                \
+        ebr_pin(m->domain);                                                                        \
+        bool found = slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                 \
+        if (VBUF_LIKELY(found) && (is_updatable))                                                  \
+            slotmap_copy_out_(slot, name##_value_offset_, name##_copy_size_, sizeof(T), value);    \
+        else if (VBUF_LIKELY(found))                                                               \
+            *value = *(const T *)(const void *)((unsigned char *)slot + name##_value_offset_);     \
+        ebr_unpin(m->domain);                                                                      \
+        return VBUF_LIKELY(found) ? VBUF_OK : VBUF_STALE;                                          \
+    }                                                                                              \
     VBUF_UNUSED VBUF_ALWAYS_INLINE bool name##_contains(const struct name *m,                      \
                                                         name##_handle handle)                      \
     {                                                                                              \
@@ -871,22 +899,10 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
 #define SLOTMAP_DEFINE(name, T)                                                                    \
     enum {                                                                                         \
         name##_value_offset_ = SLOTMAP_VALUE_OFFSET_(SLOTMAP_ALIGNOF_(T)),                         \
+        name##_copy_size_ = 0, /* there is one */                                                  \
         name##_slot_size_ = SLOTMAP_SLOT_SIZE_(sizeof(T), SLOTMAP_ALIGNOF_(T))                     \
     };                                                                                             \
     SLOTMAP_DEFINE_COMMON_(name, T, false)                                                         \
-    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_insert(struct name *m, T value,         \
-                                                                  name##_handle *handle)           \
-    {                                                                                              \
-        struct slotmap_claim_ claim;                                                               \
-        enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);          \
-        if (VBUF_UNLIKELY(status != VBUF_OK))                                                      \
-            return status;                                                                         \
-        *(T *)(void *)((unsigned char *)claim.slot + name##_value_offset_) = value;                \
-        uint64_t bits = slotmap_publish_(&claim);                                                  \
-        if (handle != NULL)                                                                        \
-            handle->bits = bits;                                                                   \
-        return VBUF_OK;                                                                            \
-    }                                                                                              \
     VBUF_UNUSED VBUF_ALWAYS_INLINE T *name##_get(const struct name *m, name##_handle handle)       \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
@@ -894,17 +910,6 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
         if (!slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot))                         \
             return NULL;                                                                           \
         return (T *)(void *)((unsigned char *)slot + name##_value_offset_);                        \
-    }                                                                                              \
-    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_read(struct name *m,                    \
-                                                                name##_handle handle, T *value)    \
-    {                                                                                              \
-        struct slotmap_slot_ *slot;                                                                \
-        ebr_pin(m->domain);                                                                        \
-        bool found = slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                 \
-        if (VBUF_LIKELY(found))                                                                    \
-            *value = *(const T *)(const void *)((unsigned char *)slot + name##_value_offset_);     \
-        ebr_unpin(m->domain);                                                                      \
-        return VBUF_LIKELY(found) ? VBUF_OK : VBUF_STALE;                                          \
     }                                                                                              \
     VBUF_UNUSED VBUF_ALWAYS_INLINE T *name##_next(struct slotmap_iter *iter,                       \
                                                   name##_handle *handle)                           \
@@ -923,31 +928,6 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
         name##_slot_size_ = SLOTMAP_UPDATABLE_SIZE_(sizeof(T), SLOTMAP_ALIGNOF_(T))                \
     };                                                                                             \
     SLOTMAP_DEFINE_COMMON_(name, T, true)                                                          \
-    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_insert(struct name *m, T value,         \
-                                                                  name##_handle *handle)           \
-    {                                                                                              \
-        struct slotmap_claim_ claim;                                                               \
-        enum vbuf_status status = slotmap_claim_slot_(m->map, name##_slot_size_, &claim);          \
-        if (VBUF_UNLIKELY(status != VBUF_OK))                                                      \
-            return status;                                                                         \
-        slotmap_begin_updatable_(claim.slot);                                                      \
-        *(T *)(void *)((unsigned char *)claim.slot + name##_value_offset_) = value;                \
-        uint64_t bits = slotmap_publish_(&claim);                                                  \
-        if (handle != NULL)                                                                        \
-            handle->bits = bits;                                                                   \
-        return VBUF_OK;                                                                            \
-    }                                                                                              \
-    VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_read(struct name *m,                    \
-                                                                name##_handle handle, T *value)    \
-    {                                                                                              \
-        struct slotmap_slot_ *slot;                                                                \
-        ebr_pin(m->domain);                                                                        \
-        bool found = slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                 \
-        if (VBUF_LIKELY(found))                                                                    \
-            slotmap_copy_out_(slot, name##_value_offset_, name##_copy_size_, sizeof(T), value);    \
-        ebr_unpin(m->domain);                                                                      \
-        return VBUF_LIKELY(found) ? VBUF_OK : VBUF_STALE;                                          \
-    }                                                                                              \
     VBUF_UNUSED static inline enum vbuf_status name##_write(struct name *m, name##_handle handle,  \
                                                             const T *value)                        \
     {                                                                                              \

@@ -74,6 +74,24 @@ TEST(ebr_reader, E1_a_threads_own_record_is_a_reader_of_the_thread)
     CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domain));
 }
 
+static void find_no_record(void *domain, unsigned index)
+{
+    (void)index;
+    CHECK(ebr_thread_reader(domain) == NULL); /* its number is above max_threads */
+    ebr_pin(domain);
+    CHECK(ebr_thread_reader(domain) == NULL);
+    ebr_unpin(domain);
+}
+
+TEST(ebr_reader, there_is_no_thread_reader_iff_attach_says_no)
+{
+    struct ebr_domain *domain = make(&(struct ebr_options){.max_threads = 1});
+    CHECK(ebr_thread_reader(domain) != NULL); /* the first thread has number 1 */
+    team_run_one(find_no_record, domain);
+    CHECK_EQ(stats_of(domain).threads, 1);
+    CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domain));
+}
+
 TEST(ebr_reader, destroying_a_reader_ends_its_pins)
 {
     struct ebr_domain *domain = make(NULL);

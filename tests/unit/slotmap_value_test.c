@@ -137,11 +137,13 @@ TEST(slotmap_value, the_destructor_and_the_remover_get_what_was_written_last)
 
 SLOTMAP_DEFINE(fixed_words, uint64_t)
 
-TEST(slotmap_value, the_typed_form_of_values_that_stay_refuses_updatable)
+TEST(slotmap_value, the_typed_form_of_values_that_stay_refuses_other_kinds)
 {
     struct fixed_words words;
     CHECK_STATUS(VBUF_INVALID,
                  fixed_words_create(&words, &(struct slotmap_options){.updatable = true}));
+    CHECK_STATUS(VBUF_INVALID,
+                 fixed_words_create(&words, &(struct slotmap_options){.revivable = true}));
 }
 
 /* ---- the typed form ---- */
@@ -185,7 +187,7 @@ TEST(slotmap_value, typed_calls_are_the_untyped_ones)
     points_handle handles[20], handle = {0};
     struct point point, untyped;
     REQUIRE(CHECK_STATUS(VBUF_OK, points_create(&m, &(struct slotmap_options){.max_len = 20})));
-    for (unsigned life = 0; life < 3; life++) {
+    for (unsigned life = 0; life < 12; life++) { /* more than there are fresh slots for */
         for (unsigned i = 0; i < 20; i++) {
             float number = (float)(life * 20 + i);
             point = (struct point){number, number + 1, number + 2};
@@ -216,7 +218,11 @@ TEST(slotmap_value, typed_calls_are_the_untyped_ones)
         CHECK_STATUS(VBUF_STALE, points_read(&m, handles[0], &point));
         CHECK_STATUS(VBUF_STALE, points_write(&m, handles[0], &point));
         CHECK(!points_contains(&m, handles[0]));
+        slotmap_collect(m.map);
     }
+    struct slotmap_report stats;
+    CHECK_STATUS(VBUF_OK, slotmap_stats(m.map, &stats));
+    CHECK(stats.slots < 12 * 20); /* slots lived again, and began anew */
     points_destroy(&m);
 }
 
