@@ -397,8 +397,7 @@ enum vbuf_status slotmap_remove(struct slotmap *map, slotmap_handle handle, void
 
 size_t slotmap_collect(struct slotmap *map)
 {
-    size_t budget = SIZE_MAX;
-    return slots_collect(map_of(map), &budget);
+    return slots_collect_all(map_of(map));
 }
 
 unsigned slotmap_tag_bits(const struct slotmap *map)

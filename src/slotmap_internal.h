@@ -175,6 +175,9 @@ struct part *map_own_part(struct map *map);
 /* Counts a removed value: its room is free. The part is the calling thread's, or part 0. */
 void map_count_removed(struct map *map, struct part *part);
 
+/* Removes, ever: for seeing whether there was one. */
+uint64_t map_removed_so_far(const struct map *map);
+
 /* One more than the highest part that may be in use: what a scan must cover, from 0. */
 uint32_t map_parts(const struct map *map);
 
@@ -233,9 +236,13 @@ void slots_turn_over(struct map *map, struct part *part);
 
 /*
  * Takes over what all threads that are not in the middle of a call have, presses the epoch on,
- * reclaims, and runs at most *budget destructors, which it takes off *budget. How many slots left limbo.
+ * reclaims, and runs at most *budget destructors, which it takes off *budget. What it takes, of values to destroy,
+ * it destroys before it returns. How many slots left limbo; *looked_at_all: nobody was in the middle of a call.
  */
-size_t slots_collect(struct map *map, size_t *budget);
+size_t slots_collect(struct map *map, size_t *budget, bool *looked_at_all);
+
+/* The same without a budget, and a few times, while it meets somebody in the middle of a call. */
+size_t slots_collect_all(struct map *map);
 
 /* Puts unlinked slots, counted already, into limbo. Needs no part. */
 void slots_bury_orphans(struct map *map, const struct limbo_chain *chain);

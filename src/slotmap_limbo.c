@@ -19,6 +19,13 @@
  * own behind it. A taker stopped anywhere but in the emptying itself stops nobody. Only what is ready
  * is taken, and vacant slots; the open batch is sealed where it is. So a collector takes over twice: to
  * seal everything, and, two steps of the epoch later, to take what has become ready.
+ *
+ * Nothing taken is left (S9). Beside an insert that collects because it finds no slot, a slotmap_collect must not miss
+ * what that has in its hands, and then keeps. So whoever takes values to destroy destroys them before it returns: it
+ * takes no more than its budget of destructors, and puts them first. Orphans are the exception: a remove may adopt
+ * them, and seals them in its own part. So a collector exchanges the orphans before it looks at the parts: who was
+ * faster is busy, or has sealed them where the look finds them. And whom it finds busy, slotmap_collect looks at again,
+ * a few times.
  * Destructors run outside: the part is left, and entered again, around each, so a destructor may use
  * the map, and one that takes long holds up nobody's lists.
  * A thread stopped in the middle of a call keeps what it has in its hands: the lists it has entered, or
@@ -40,7 +47,7 @@
 #define CHUNKS_SHARED_A_CALL 16
 #define CROWDED_BATCH (4 * SLOTMAP_BATCH_)
 #define PATIENCE 16 /* yields */
-#define COLLECT_ROUNDS 3
+#define COLLECT_TRIES 4
 
 static void link_slots(const void *context, uint64_t node, uint64_t next)
 {
@@ -208,6 +215,13 @@ static bool destroy_ready(struct map *map, struct part *part, size_t *budget, ui
     return entered;
 }
 
+/* Whether what leaves limbo must be looked at, slot by slot. The caller has the list that it asks for. */
+static bool lives_must_end(const struct map *map)
+{
+    /* Relaxed: who invalidated a slot set it before the slot came onto the list. */
+    return (map->destroy != NULL && !map->revivable) || vbuf_u32_load_relaxed(&map->holds) != 0;
+}
+
 bool slots_settle(struct map *map, struct part *part, size_t *budget, uint64_t *reclaimed)
 {
     uint64_t ready = part->limbo.ready.count;
@@ -216,8 +230,7 @@ bool slots_settle(struct map *map, struct part *part, size_t *budget, uint64_t *
         update_keep(map, part);
     if (part->limbo.ready.first == 0)
         return true;
-    /* Relaxed: who invalidated a slot set it before the slot came onto the list that we have. */
-    if ((map->destroy != NULL && !map->revivable) || vbuf_u32_load_relaxed(&map->holds) != 0)
+    if (lives_must_end(map))
         return destroy_ready(map, part, budget, reclaimed);
     *reclaimed += take_ready(map, part);
     return true;
@@ -267,55 +280,109 @@ static void adopt_orphans(struct map *map, struct limbo_chain *adopted)
     }
 }
 
-/* Gives a chain whose grace has passed to a part; if that cannot be entered, back to the orphans. */
-static void give_ready(struct map *map, struct part *part, struct limbo_chain *ready)
+/* What a collector takes from the others, in one look at everybody. */
+struct taking {
+    struct part *own;
+    size_t most; /* values that it may yet take, because it will destroy them before it returns */
+    size_t *budget;     /* of destructors */
+    uint64_t ended;     /* lives that it ended at once */
+    bool looked_at_all; /* nobody was in the middle of a call */
+};
+
+/* Takes at most so many off a chain's front. */
+static struct limbo_chain take_first(struct map *map, struct limbo_chain *chain, size_t most)
 {
-    if (ready->first == 0)
-        return;
-    if (!part_enter_patiently(map, part)) {
-        push_orphan_chain(map, ready);
-        return;
+    struct limbo_chain taken = {0, 0, 0};
+    if (chain->count <= most) {
+        limbo_join(&taken, chain, link_slots, map);
+        return taken;
     }
-    limbo_join(&part->limbo.ready, ready, link_slots, map);
-    part_leave(part);
+    while (most-- > 0) {
+        uint64_t index = pop_first(map, chain);
+        limbo_join(&taken, &(struct limbo_chain){index, index, 1}, link_slots, map);
+    }
+    return taken;
 }
 
 /*
- * Takes what can be used out of a part that the caller may use: what is ready, for itself, and vacant
- * slots, to the chunks. The open batch is sealed, and sealed batches stay, under their own tags: taken
- * along and sealed again, they would start their grace anew with every collector.
+ * Puts what was taken in front of what is ready in the collector's own part, so that it is destroyed first, within
+ * the budget. If that part cannot be entered, destroys it here and now: it is in no other hands.
  */
-static struct limbo_chain empty_part(struct map *map, struct part *part)
+static void keep_taken(struct map *map, struct taking *taking, struct limbo_chain *taken)
+{
+    struct part *own = taking->own;
+    if (taken->first == 0)
+        return;
+    if (part_enter_patiently(map, own)) {
+        limbo_join(taken, &own->limbo.ready, link_slots, map);
+        own->limbo.ready = *taken;
+        part_leave(own);
+        return;
+    }
+    *taking->budget -= taken->count < *taking->budget ? (size_t)taken->count : *taking->budget;
+    while (taken->first != 0) {
+        uint32_t index = pop_first(map, taken);
+        taking->ended++;
+        if (!end_life(map, slot_at(map, index)))
+            continue;
+        part_count(map, own, &own->reclaimed, 1);
+        slots_push_chunk(map, index, 0);
+    }
+}
+
+/*
+ * Takes what can be used out of a part that the caller may use: what is ready, as much of it as the caller will
+ * destroy, and vacant slots, for the chunks. The open batch is sealed, and sealed batches stay, under their own tags:
+ * taken along and sealed again, they would start their grace anew with every collector.
+ */
+static struct limbo_chain empty_part(struct map *map, struct part *part, struct taking *taking)
 {
     seal(map, part, take_open(part));
     limbo_settle(&part->limbo, ebr_epoch(map->head.domain_), link_slots, map);
-    struct limbo_chain ready = part->limbo.ready;
-    part->limbo.ready = (struct limbo_chain){0, 0, 0};
+    bool end = lives_must_end(map);
+    struct limbo_chain taken = take_first(map, &part->limbo.ready, end ? taking->most : SIZE_MAX);
+    if (end)
+        taking->most -= (size_t)taken.count;
     while (part->vacant.first != 0)
         slots_share_chunk(map, &part->vacant);
     if (part->head.free != 0) /* at most a cache: one chunk, however long */
         slots_push_chunk(map, part->head.free, link_of(map, part->head.free));
     part->head.free = 0;
-    return ready;
+    return taken;
 }
 
-/* Empties a part frozen under this token, unless its owner is busy, or is so by now. */
-static void take_part(struct map *map, struct part *own, struct part *part, uint64_t token)
+/* Empties a part frozen under this token; false: its owner is busy, or is so by now. */
+static bool take_part(struct map *map, struct part *part, uint64_t token, struct taking *taking)
 {
     uint64_t seen = token;
     if (vbuf_u32_load_acquire(&part->head.busy) != 0) {     /* pairs with slotmap_leave_ */
         vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0); /* against the owner's to 0 */
-        return;
+        return false;
     }
     if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_))
-        return; /* its owner took it back */
-    struct limbo_chain ready = empty_part(map, part);
+        return false; /* its owner took it back, or another taker has it */
+    struct limbo_chain taken = empty_part(map, part, taking);
     vbuf_u64_store_release(&part->head.frozen, 0); /* pairs with slotmap_enter_ */
-    give_ready(map, own, &ready);
+    keep_taken(map, taking, &taken);
+    return true;
+}
+
+/* The shared part has no owner who could wake up: it is entered. */
+static bool take_shared_part(struct map *map, struct taking *taking)
+{
+    struct part *shared = part_at(map, 0);
+    if (shared == taking->own)
+        return true;
+    if (!part_enter(map, shared))
+        return false;
+    struct limbo_chain taken = empty_part(map, shared, taking);
+    part_leave(shared);
+    keep_taken(map, taking, &taken);
+    return true;
 }
 
 /* Takes over what the others have. */
-static void take_over(struct map *map, struct part *own)
+static void take_over(struct map *map, struct taking *taking)
 {
     uint32_t parts = map_parts(map);
     uint64_t token = vbuf_u64_fetch_add_acq_rel(&map->freezes, 2) + 2; /* even, and never 0 */
@@ -324,7 +391,7 @@ static void take_over(struct map *map, struct part *own)
         uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
         /* A mere token may be of a taker that was stopped: ours replaces it, our fence is behind it.
          * Pairs with the load in slotmap_enter_, over the fences. */
-        while (part != own && !(seen & SLOTMAP_TAKING_)) {
+        while (part != taking->own && !(seen & SLOTMAP_TAKING_)) {
             if (vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token))
                 break;
         }
@@ -333,19 +400,14 @@ static void take_over(struct map *map, struct part *own)
     for (uint32_t i = 1; i < parts; i++) {
         struct part *part = part_at(map, i);
         uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
-        if (seen != token)
-            continue;
-        if (fenced)
-            take_part(map, own, part, token);
-        else
+        bool taken = part == taking->own;
+        if (seen == token && fenced)
+            taken = take_part(map, part, token, taking);
+        else if (seen == token)
             vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
+        taking->looked_at_all &= taken;
     }
-    struct part *shared = part_at(map, 0);
-    if (shared != own && part_enter(map, shared)) {
-        struct limbo_chain ready = empty_part(map, shared);
-        part_leave(shared);
-        give_ready(map, own, &ready);
-    }
+    taking->looked_at_all &= take_shared_part(map, taking);
 }
 
 /* Seals the orphans, and the open batch with them if it is time, into an entered part. */
@@ -384,26 +446,38 @@ static uint64_t settle_all(struct map *map, struct part *part, size_t *budget)
     return reclaimed;
 }
 
-size_t slots_collect(struct map *map, size_t *budget)
+size_t slots_collect(struct map *map, size_t *budget, bool *looked_at_all)
 {
     struct part *part = map_own_part(map);
-    take_over(map, part);
-    if (!part_enter_patiently(map, part))
-        return 0; /* all is with the orphans, for the next collector */
-    seal_all(map, part, true);
-    part_leave(part);
+    struct taking taking = {.own = part, .budget = budget};
+    taking.looked_at_all = part_enter_patiently(map, part);
+    if (taking.looked_at_all) {
+        /* The orphans first: who has adopted those is busy, or has sealed them in its part. */
+        seal_all(map, part, true);
+        part_leave(part);
+    }
+    take_over(map, &taking);
     for (int step = 0; step < LIMBO_GRACE / 2; step++) {
         if (ebr_advance(map->head.domain_, true) != EBR_ADVANCED)
             break;
     }
-    /* What the steps have made ready; and again, because other collectors move things about. */
-    uint64_t reclaimed = 0, more = 1;
-    for (int round = 0; round < COLLECT_ROUNDS && more != 0 && *budget > 0; round++) {
-        take_over(map, part);
-        more = settle_all(map, part, budget);
-        reclaimed += more;
+    /* What the steps have made ready. In a destructor nothing is destroyed, so nothing is taken. */
+    taking.most = vbuf_self_.reclaiming == 0 ? *budget : 0;
+    take_over(map, &taking);
+    *looked_at_all = taking.looked_at_all;
+    return (size_t)(taking.ended + settle_all(map, part, budget));
+}
+
+size_t slots_collect_all(struct map *map)
+{
+    size_t budget = SIZE_MAX;
+    bool looked_at_all = false;
+    size_t collected = slots_collect(map, &budget, &looked_at_all);
+    for (unsigned i = 1; i < COLLECT_TRIES && !looked_at_all && vbuf_self_.reclaiming == 0; i++) {
+        vbuf_sys_relax(i);
+        collected += slots_collect(map, &budget, &looked_at_all);
     }
-    return (size_t)reclaimed;
+    return collected;
 }
 
 void slots_turn_over(struct map *map, struct part *part)

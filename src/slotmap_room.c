@@ -77,7 +77,7 @@ static void end_move(struct map *map)
     vbuf_u64_fetch_add_acq_rel(&map->moves, MOVE_DONE - 1); /* one more made, one less under way */
 }
 
-static uint64_t removed_so_far(const struct map *map)
+uint64_t map_removed_so_far(const struct map *map)
 {
     uint64_t sum = 0;
     uint32_t parts = map_parts(map);
@@ -189,14 +189,14 @@ enum vbuf_status room_take(struct map *map, struct part *part)
         return VBUF_OK;
     for (unsigned round = 0;;) {
         uint64_t moves = vbuf_u64_load_acquire(&map->moves); /* pairs with end_move */
-        uint64_t removed = removed_so_far(map);
+        uint64_t removed = map_removed_so_far(map);
         bool refused = false;
         if (take_own(map, part) || take_from_pool(map, part) ||
             take_back_from_any(map, part, &refused))
             return VBUF_OK;
         if (refused)
             return VBUF_BUSY;
-        bool removes = removed_so_far(map) != removed;
+        bool removes = map_removed_so_far(map) != removed;
         /* An RMW: the looks before it cannot slip behind it. */
         bool moved = vbuf_u64_fetch_add_acq_rel(&map->moves, 0) != moves;
         if (!removes && !moved && (moves & MOVES_IN_FLIGHT) == 0)

@@ -29,8 +29,8 @@
  *
  * S5, the sum: there are slots for max_len and max_limbo, and for what each part's free list and vacant
  * chain can hold. An insert that has room (fewer than max_len are live) and finds no slot anywhere, then
- * finds more than max_limbo in limbo, or a thread stopped with slots in its hands: VBUF_BUSY; or slots
- * that left service make up the difference: VBUF_FULL.
+ * finds more than max_limbo in limbo, or a thread stopped with slots in its hands: VBUF_BUSY; or every slot is in use
+ * or has left service: VBUF_FULL. Which of them is seen by looking at the slots (why_none).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -189,22 +189,41 @@ static bool is_exhausted(struct map *map, struct part *part, uint32_t index)
     return true;
 }
 
-/* Why there are no slots left for a caller that has room. */
+/* Whether a slot is in use, or out of service; else it is on some list, or in somebody's hands. */
+static bool is_not_to_be_had(uint32_t generation)
+{
+    switch (state_of(generation)) {
+    case SLOTMAP_LIVE_:
+    case SLOTMAP_CLAIMED_:
+    case SLOTMAP_INVALIDATED_: /* keeps its room, until its release */
+    case SLOTMAP_HELD_:
+        return true;
+    default:
+        return generation >= SLOTMAP_LAST_GENERATION;
+    }
+}
+
+/*
+ * Why there are no slots left for a caller that has room: FULL iff, at one moment, none was to be had. Every slot is
+ * looked at: without a remove meanwhile, what was in use stays so to the end. Figures would not do: inserts that will
+ * find no slot either count in them. That is dear, and only ever asked where so many are out of service that it can be.
+ */
 static enum vbuf_status why_none(const struct map *map)
 {
-    uint64_t inserted = 0, gone = 0;
-    uint32_t parts = map_parts(map);
-    /* Inserted first: a life that ends in between may then be missed, never counted twice. */
-    for (uint32_t i = 0; i < parts; i++)
-        inserted += vbuf_u64_load_acquire(&part_at(map, i)->head.inserted);
     uint64_t exhausted = 0;
-    parts = map_parts(map); /* and of the parts that there are by now */
-    for (uint32_t i = 0; i < parts; i++) {
-        gone += vbuf_u64_load_acquire(&part_at(map, i)->head.removed);
-        exhausted += vbuf_u64_load_acquire(&part_at(map, i)->exhausted);
+    uint32_t parts = map_parts(map);
+    for (uint32_t i = 0; i < parts; i++)
+        exhausted +=
+            vbuf_u64_load_relaxed(&part_at(map, i)->exhausted); /* of threads that we know of */
+    if (exhausted + map->max_len + 1 < map->slots)              /* slot 0 is nobody's */
+        return VBUF_BUSY;
+    uint64_t removed = map_removed_so_far(map);
+    for (uint32_t i = 1; i < map->slots; i++) {
+        /* Acquire: who removed what was here counted that, we know of, first. Pairs with slotmap_publish_, and the CASes. */
+        if (!is_not_to_be_had(vbuf_u32_load_acquire(&slot_at(map, i)->generation)))
+            return VBUF_BUSY;
     }
-    /* The caller is among those inserted; slot 0 is among the slots. */
-    return inserted + exhausted >= map->slots + gone ? VBUF_FULL : VBUF_BUSY;
+    return map_removed_so_far(map) == removed ? VBUF_FULL : VBUF_BUSY;
 }
 
 /* Slots never used, unless limbo is past its limit. */
@@ -267,6 +286,7 @@ enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index)
     enum vbuf_status status = try_to_take(map, part, &budget, index);
     if (status == VBUF_OK)
         return status;
-    slots_collect(map, &budget);
+    bool looked_at_all; /* or not: it is only slots that are wanted */
+    slots_collect(map, &budget, &looked_at_all);
     return try_to_take(map, part, &budget, index);
 }

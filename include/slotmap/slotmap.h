@@ -702,10 +702,11 @@ VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_repo
  * Takes over what every thread that is not in the middle of a call has removed, asleep and exited
  * threads included, advances the epoch as far as it goes now, and destroys what no pin protects: all
  * of it, not just 128. Returns how many it took out of limbo. Most of what destructors remove meanwhile
- * is left to a later call. Two threads that collect at once share the work: what one of them still
- * has in its hands when the other returns, it destroys before it returns itself. Inside a destructor, or a reclaim
- * function of ebr, it destroys nothing.
- * Any thread. Lock-free. Up to half a dozen heavy fences, and as many looks at every thread's part.
+ * is left to a later call. Threads that collect at once share the work, an insert that finds no slot among them: what
+ * one of them still has in its hands when the other returns, it destroys before it returns itself. Inside a destructor,
+ * or a reclaim function of ebr, it destroys nothing.
+ * A thread in the middle of a call keeps what it has; it is looked at again, three times at most, with a yield before each.
+ * Any thread. Lock-free. Four heavy fences, and two looks at every thread's part; as much again for each time.
  */
 VBUF_API size_t slotmap_collect(struct slotmap *map);
 

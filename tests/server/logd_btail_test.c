@@ -108,8 +108,8 @@ TEST(logd_btail, follows_a_log_to_its_end)
     for (int64_t i = 1; next < 30 && check_failures() == 0; i++) {
         snprintf(index, sizeof(index), "%lld", (long long)next);
         client_command(&tailer, "BTAIL", "log", index, "0", NULL);
-        client_command(&pusher, "RPUSH", "log", "same", "same", "same", NULL);
-        CHECK_EQ(client_integer(&pusher), i * 3);
+        if (i <= 10) /* the answer may hold one or two of the three: then more answers than pushes */
+            CHECK_EQ(client_ask(&pusher, "RPUSH", "log", "same", "same", "same", NULL), i * 3);
         const char *head = client_line(&tailer);
         REQUIRE(head != NULL && head[0] == '*' && strtoll(head + 1, NULL, 10) > 0);
         int64_t count = strtoll(head + 1, NULL, 10);

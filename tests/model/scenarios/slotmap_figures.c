@@ -112,7 +112,7 @@ static void set_up_chunks(void)
     act_as(1);
     handles[3] = insert(3);
     handles[4] = insert(4);
-    slots_collect(map_of(map), &(size_t){SIZE_MAX});
+    slotmap_collect(map);
     take_out(3, handles[3]);
     take_out(4, handles[4]);
     exit_up_to(2);

@@ -193,3 +193,140 @@ const struct explore_scenario slotmap_scarce_failed = {
     .finish = finish_scarce,
     .bounds = {.failures = EXPLORE_NONE, .stale = 1, .reorders = EXPLORE_NONE, .preemptions = 1},
 };
+
+/* ---- two that look for the last slot, which is to come: both are one too many, or neither ---- */
+
+static void set_up_scarce_race(void)
+{
+    make_scarce(1, 2);
+    first = 2;
+    second = 1;
+}
+
+static void come_too(void)
+{
+    vbuf_thread_set_number(second);
+    EXPLORE(insert_any() != VBUF_FULL);
+}
+
+const struct explore_scenario slotmap_scarce_race = {
+    .name = "slotmap.scarce-race",
+    .checks = "S5",
+    .set_up = set_up_scarce_race,
+    .threads = {come_to_scarce, come_too},
+    .finish = finish_scarce,
+    .bounds = {.failures = EXPLORE_NONE, .stale = 1, .reorders = EXPLORE_NONE},
+};
+
+/* ---- a value that moves from slot to slot: one of them is always to be had ---- */
+
+static void set_up_scarce_leap(void)
+{
+    make_map(lean_options(2));
+    map_of(map)->chunk = 2;
+    act_as(1);
+    handles[0] = insert(1); /* and a slot on its list */
+    map_of(map)->slots = 3;
+    act_as(2);
+    map_own_part(map_of(map));
+    first = 2;
+}
+
+static void leap(void)
+{
+    vbuf_thread_set_number(1);
+    for (unsigned i = 0; i < 2 && handles[0].bits != 0; i++) {
+        EXPLORE(slotmap_remove(map, handles[0], NULL) == VBUF_OK);
+        handles[0] = (slotmap_handle){0};
+        EXPLORE(slotmap_insert(map, &(struct value){1, 1}, &handles[0]) != VBUF_FULL);
+    }
+}
+
+const struct explore_scenario slotmap_scarce_leap = {
+    .name = "slotmap.scarce-leap",
+    .checks = "S5",
+    .set_up = set_up_scarce_leap,
+    .threads = {come_to_scarce, leap},
+    .finish = finish_scarce,
+    .bounds = {.failures = EXPLORE_NONE, .stale = 2, .reorders = EXPLORE_NONE},
+};
+
+/* ---- the same, by somebody who was at its lists while they were asked for, and tells of nothing else ---- */
+
+static struct vbuf_atomic_u32 inside;
+
+static bool was_asked(const void *context)
+{
+    (void)context;
+    return explore_heavy_fences() >= 2;
+}
+
+static void come_late(void)
+{
+    wait_blindly(&inside);
+    come_to_scarce();
+}
+
+static void leap_late(void)
+{
+    vbuf_thread_set_number(1);
+    struct part *part = map_own_part(map_of(map));
+    EXPLORE(part_enter(map_of(map), part));
+    raise_blindly(&inside);
+    explore_wait(was_asked, NULL);
+    part_leave(part);
+    EXPLORE(slotmap_remove(map, handles[0], NULL) == VBUF_OK);
+    EXPLORE(insert_any() != VBUF_FULL);
+}
+
+const struct explore_scenario slotmap_scarce_late = {
+    .name = "slotmap.scarce-late",
+    .checks = "S5",
+    .set_up = set_up_scarce_leap,
+    .threads = {come_late, leap_late},
+    .finish = finish_scarce,
+    .bounds = {.failures = EXPLORE_NONE, .stale = 2, .reorders = EXPLORE_NONE},
+};
+
+/* ---- none is to be had, and that is said ---- */
+
+static slotmap_handle claimed;
+
+static void set_up_scarce_none(void)
+{
+    make_map(lean_options(2));
+    map_of(map)->chunk = 1;
+    act_as(1);
+    handles[0] = insert(1);
+    EXPLORE(slotmap_invalidate(map, insert(2)) == VBUF_OK);
+    void *value;
+    EXPLORE(slotmap_claim(map, &claimed, &value) == VBUF_OK);
+    slotmap_handle held = insert(3);
+    EXPLORE(slotmap_invalidate(map, held) == VBUF_OK);
+    slotmap_collect(map); /* held */
+    map_of(map)->slots = 5;
+    first = 1 + explore_choose(2);
+}
+
+static void come_to_none(void)
+{
+    vbuf_thread_set_number(first);
+    EXPLORE(insert_any() == VBUF_FULL);
+}
+
+static void finish_scarce_none(void)
+{
+    EXPLORE(insert_any() == VBUF_FULL);
+    EXPLORE(slotmap_cancel(map, claimed) == VBUF_OK);
+    EXPLORE(insert_any() == VBUF_OK); /* collected */
+    slotmap_destroy(map);
+}
+
+const struct explore_scenario slotmap_scarce_none = {
+    .name = "slotmap.scarce-none",
+    .checks = "S5",
+    .set_up = set_up_scarce_none,
+    .threads = {come_to_none},
+    .finish = finish_scarce_none,
+    .bounds = {.failures = EXPLORE_NONE, .stale = 1, .reorders = EXPLORE_NONE},
+};

@@ -182,20 +182,65 @@ static void collect_without(void)
     EXPLORE(vbuf_thread_number() == 1);
     raise_blindly(&ask);
     wait_blindly(&held);
-    size_t budget = SIZE_MAX;
-    for (int i = 0; i < 3; i++) {
-        slots_collect(map_of(map), &budget);
-        ebr_advance(map->domain_, true);
-    }
+    EXPLORE(slotmap_collect(map) == 1 &&
+            destroyed[3] == 1); /* at once, rather than left somewhere */
     raise_blindly(&done);
 }
 
 const struct explore_scenario slotmap_taker_gets_ready = {
     .name = "slotmap.taker-gets-ready",
-    .checks = "S6",
+    .checks = "S6 S9",
     .set_up = set_up_ready,
     .threads = {collect_without, hold_lists},
     .finish = finish,
+    NOTHING_FAILS,
+};
+
+static void collect_within_budget(void)
+{
+    EXPLORE(vbuf_thread_number() == 1);
+    raise_blindly(&ask);
+    wait_blindly(&held);
+    size_t budget = 2;
+    bool looked_at_all;
+    slots_collect(map_of(map), &budget, &looked_at_all);
+    EXPLORE(destroyed[3] == 1 && budget == 1);
+    raise_blindly(&done);
+}
+
+const struct explore_scenario slotmap_taker_budget = {
+    .name = "slotmap.taker-budget",
+    .checks = "S9",
+    .set_up = set_up_ready,
+    .threads = {collect_within_budget, hold_lists},
+    .finish = finish,
+    NOTHING_FAILS,
+};
+
+/* ---- the same, and what it has got waits for its release ---- */
+
+static void set_up_ready_held(void)
+{
+    set_up_three();
+    act_as(3);
+    EXPLORE(slotmap_invalidate(map, handles[3]) == VBUF_OK);
+    exit_up_to(1);
+}
+
+static void finish_ready_held(void)
+{
+    EXPLORE(slotmap_release(map, handles[3]) == VBUF_OK);
+    removed[3] = 1;
+    slotmap_collect(map);
+    finish();
+}
+
+const struct explore_scenario slotmap_taker_gets_held = {
+    .name = "slotmap.taker-gets-held",
+    .checks = "S6",
+    .set_up = set_up_ready_held,
+    .threads = {collect_without, hold_lists},
+    .finish = finish_ready_held,
     NOTHING_FAILS,
 };
 
