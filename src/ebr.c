@@ -316,9 +316,11 @@ static size_t collect_into_shared(struct ebr_domain *domain, int steps, size_t m
     /* Acquire and release: the record goes from thread to thread. */
     if (vbuf_u32_exchange_acq_rel(&shared->taken, 1) != 0)
         return 0;
+    vbuf_self_.at_shared = domain;
     ebr_adopt_orphans(domain, &shared->open); /* here, where anybody finds them who collects */
     size_t count = collect_into(domain, shared, steps, most);
     vbuf_u32_store_relaxed(&domain->shared_waiting, !limbo_is_empty(&shared->limbo)); /* a hint */
+    vbuf_self_.at_shared = NULL;
     vbuf_u32_store_release(&shared->taken, 0);
     return count;
 }
@@ -404,6 +406,8 @@ void ebr_pin_slow_(struct ebr_domain *domain)
         return;
     }
     vbuf_self_.shared_pins++;
+    if (vbuf_self_.inherits)
+        domain->inherited_pins++;
     /* Pairs with the RMW in ebr_advance: it sees us, or we see all that was unlinked before it. */
     vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, 1);
 }
@@ -420,6 +424,11 @@ void ebr_unpin_slow_(struct ebr_domain *domain)
     vbuf_self_.shared_pins--;
     /* Release: what was read under the pin is done; pairs with the RMW in ebr_advance. */
     vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, UINT32_MAX); /* minus 1 */
+    if (!vbuf_self_.inherits)
+        return;
+    domain->inherited_pins--;
+    if (vbuf_self_.shared_pins == 0)
+        ebr_drop_inherited_pins();
 }
 
 void ebr_repin_slow_(struct ebr_domain *domain)

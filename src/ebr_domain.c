@@ -10,12 +10,15 @@
  * Threads without a record share record 0, which nobody pins: what they retire goes to the orphans. One
  * thread at a time, by a try-lock, adopts, seals and reclaims there.
  *
- * fork. The child keeps the calling thread's record, and record 0 unless somebody was at it. The others' are
- * cleared; what they had retired is abandoned: it may be half-updated.
+ * fork. The child keeps the calling thread's record, and record 0 unless another was at it. The others' are
+ * cleared; what they had retired is abandoned: it may be half-updated. The word of shared pins does not tell whose they
+ * are, nor does the thread know in which domains it has its own. So the child counts on: when its thread has none
+ * left at all, what is left in each domain's count, but for pins that came later, is of threads that it has not.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "ebr_domain.h"
@@ -27,9 +30,8 @@
 #define DEFAULT_STALL_LIMIT INT64_C(1000000000)
 #define FIRST_EPOCH 2
 
-/* All domains of the process. Taken by create, destroy, exit and fork only. */
-static pthread_mutex_t domains_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct ebr_domain *domains;
+/* All domains of the process. Locked by create, destroy and exit only. */
+static struct registry domains = REGISTRY_EMPTY;
 static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
 
 /* ---- attach, detach, exit, fork ---- */
@@ -92,16 +94,33 @@ enum vbuf_status ebr_detach(struct ebr_domain *domain)
     return VBUF_OK;
 }
 
+static struct ebr_domain *domain_of_link(struct registry_link *link)
+{
+    return link == NULL ? NULL
+                        : (struct ebr_domain *)(void *)((unsigned char *)link -
+                                                        offsetof(struct ebr_domain, link));
+}
+
+static struct ebr_domain *first_domain(void)
+{
+    return domain_of_link(registry_first(&domains));
+}
+
+static struct ebr_domain *next_domain(const struct ebr_domain *domain)
+{
+    return domain_of_link(registry_next(&domain->link));
+}
+
 static void detach_everywhere(uint32_t number)
 {
     (void)number;
-    pthread_mutex_lock(&domains_lock);
-    for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
+    pthread_mutex_lock(&domains.lock);
+    for (struct ebr_domain *domain = first_domain(); domain != NULL; domain = next_domain(domain)) {
         struct record *record = own_record(domain);
         if (record != NULL)
             detach_record(domain, record);
     }
-    pthread_mutex_unlock(&domains_lock);
+    pthread_mutex_unlock(&domains.lock);
 }
 
 static uint32_t count_readers(const struct ebr_domain *domain)
@@ -110,16 +129,6 @@ static uint32_t count_readers(const struct ebr_domain *domain)
     for (uint32_t i = 0; i < readers_to_scan(domain); i++)
         count += vbuf_u32_load_relaxed(&reader_at(domain, i)->taken_); /* of whoever is left */
     return count;
-}
-
-static void lock_domains(void)
-{
-    pthread_mutex_lock(&domains_lock);
-}
-
-static void unlock_domains(void)
-{
-    pthread_mutex_unlock(&domains_lock);
 }
 
 /* Clears a record, but for its figures: what one thread retired, another may have reclaimed. */
@@ -132,15 +141,29 @@ static void abandon(struct record *record)
     vbuf_u64_store_relaxed(&record->reclaimed, reclaimed);
 }
 
+void ebr_drop_inherited_pins(void)
+{
+    vbuf_self_.inherits = 0;
+    pthread_mutex_lock(&domains.lock);
+    for (struct ebr_domain *domain = first_domain(); domain != NULL; domain = next_domain(domain)) {
+        /* Release: as if they had unpinned. */
+        vbuf_u32_fetch_add_acq_rel(&domain->shared_pins, 0 - domain->inherited_pins);
+        domain->inherited_pins = 0;
+    }
+    pthread_mutex_unlock(&domains.lock);
+}
+
 static void forget_other_threads(void)
 {
-    for (struct ebr_domain *domain = domains; domain != NULL; domain = domain->next) {
+    registry_heal(&domains);
+    for (struct ebr_domain *domain = first_domain(); domain != NULL; domain = next_domain(domain)) {
         struct record *self = own_record(domain);
         /* Relaxed: the child has one thread. */
         uint32_t limit = vbuf_u32_load_relaxed(&domain->record_limit);
         for (uint32_t i = 0; i < limit; i++) {
             struct record *record = record_at(domain, i);
-            bool whole = i == 0 && vbuf_u32_load_relaxed(&record->taken) == 0;
+            bool whole = i == 0 && (vbuf_u32_load_relaxed(&record->taken) == 0 ||
+                                    vbuf_self_.at_shared == domain);
             if (record != self && !whole)
                 abandon(record);
         }
@@ -150,20 +173,21 @@ static void forget_other_threads(void)
         uint32_t readers = count_readers(domain);
         vbuf_u32_store_relaxed(&domain->readers, readers);
         vbuf_u32_store_relaxed(&domain->registered, (self != NULL) + readers);
-        if (vbuf_self_.shared_pins == 0)
-            vbuf_u32_store_relaxed(&domain->shared_pins, 0);
+        domain->inherited_pins = vbuf_u32_load_relaxed(&domain->shared_pins);
     }
-    pthread_mutex_unlock(&domains_lock);
+    vbuf_self_.inherits = 1;
+    if (vbuf_self_.shared_pins == 0)
+        ebr_drop_inherited_pins();
 }
 
 static void install_hooks(void)
 {
     vbuf_thread_on_exit(detach_everywhere);
-    pthread_atfork(lock_domains, unlock_domains, forget_other_threads);
+    pthread_atfork(NULL, NULL, forget_other_threads);
 }
 
-/* Before main, so that no fork can come in between. */
-__attribute__((constructor)) static void install_hooks_early(void)
+/* Before main, so that no fork can come in between, and before others: their handlers find domains whole. */
+__attribute__((constructor(101))) static void install_hooks_early(void)
 {
     pthread_once(&hooks_once, install_hooks);
 }
@@ -299,13 +323,7 @@ enum vbuf_status ebr_domain_create(struct ebr_domain **result, const struct ebr_
     domain->context = options.context;
     domain->stall_limit = options.stall_limit;
     domain->memory = memory;
-    pthread_mutex_lock(&domains_lock);
-    domain->next = domains;
-    domain->back = &domains;
-    if (domains != NULL)
-        domains->back = &domain->next;
-    domains = domain;
-    pthread_mutex_unlock(&domains_lock);
+    registry_add(&domains, &domain->link);
     *result = domain;
     return VBUF_OK;
 }
@@ -345,11 +363,7 @@ enum vbuf_status ebr_domain_destroy(struct ebr_domain *domain)
     if (somebody_is_pinned(domain))
         return VBUF_BUSY;
     /* First: a thread that exits from here on must not find the domain, and its record, any more. */
-    pthread_mutex_lock(&domains_lock);
-    *domain->back = domain->next;
-    if (domain->next != NULL)
-        domain->next->back = domain->back;
-    pthread_mutex_unlock(&domains_lock);
+    registry_remove(&domains, &domain->link);
     do {
         take_everything(domain);
     } while (ebr_reclaim_ready(record_at(domain, 0), SIZE_MAX) != 0); /* they may retire more */

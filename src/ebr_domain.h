@@ -9,6 +9,7 @@
 
 #include "ebr_internal.h"
 #include "limbo.h"
+#include "registry.h"
 #include "threads.h"
 #include "vbuf/vbuf.h"
 
@@ -58,8 +59,8 @@ struct ebr_domain {
     void *context;
     int64_t stall_limit;
     struct vbuf memory;
-    struct ebr_domain *next;
-    struct ebr_domain **back; /* the pointer that points here */
+    struct registry_link link;
+    uint32_t inherited_pins; /* shared ones: see drop_inherited_pins. Of the thread that inherits */
 };
 
 _Static_assert(sizeof(struct ebr_domain) <= EBR_RECORDS_OFFSET_, "the records come behind it");
@@ -133,6 +134,9 @@ void ebr_push_orphans(struct ebr_domain *domain, struct limbo_chain *chain);
 
 /* Takes all orphans onto an open batch, which is sealed after this. */
 void ebr_adopt_orphans(struct ebr_domain *domain, struct limbo_chain *open);
+
+/* In a fork's child, when the thread that forked has ended its last shared pin: so have all from before. */
+void ebr_drop_inherited_pins(void);
 
 /* Runs up to `most` reclaim functions of what is ready. They may retire more. */
 size_t ebr_reclaim_ready(struct record *record, size_t most);

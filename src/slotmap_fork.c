@@ -40,17 +40,17 @@
  * A fork in a callback of ours (a destructor, on_commit, on_stall) finds the forking thread itself in the middle of
  * a call, which may go on in the child: slots that nobody has may be its own. Then maps are left as they are.
  *
- * Locks. The list of maps has a lock that create, destroy and fork take; nobody holds another of ours under it, nor it
- * under another (ebr_domain.c has its own), but fork, which may hold all at once.
+ * The list of maps is found whole as well, and no lock is held across a fork: registry.h.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 #include <pthread.h>
+#include <stddef.h>
 
 #include "slotmap_internal.h"
+#include "vmem_os.h"
 
-static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct map *maps;
+static struct registry maps = REGISTRY_EMPTY;
 static pthread_once_t hooks_once = PTHREAD_ONCE_INIT;
 
 /* Lists are walked along so many at a time: each step waits for memory. */
@@ -171,6 +171,10 @@ static void set_state(struct slotmap_slot_ *slot, uint32_t generation, enum slot
 static void take_lost(struct map *map, struct census *census, uint32_t index, uint32_t generation)
 {
     struct slotmap_slot_ *slot = slot_at(map, index);
+    if (slots_was_dropped(map, index)) { /* with its value, in a revivable map */
+        census->exhausted++;
+        return;
+    }
     if (generation == 0) /* it may have been made just now */
         generation = slots_first_generation(map, index);
     set_state(slot, generation, SLOTMAP_CANCELLED_);
@@ -235,26 +239,30 @@ static void correct_figures(struct map *map, const struct census *census)
 
 /* ---- fork ---- */
 
-/* Memory for the marks, all zeros; false: there is none. */
-static bool get_marks(struct vmem *memory, struct census *census, uint32_t slots)
+/*
+ * Memory for the marks, all zeros; false: there is none. Not through vmem.c, which tells the leak checker of it, under a
+ * lock of that, which a thread may have had that is not here.
+ */
+static bool get_marks(struct census *census, size_t size)
 {
-    size_t size = ((size_t)slots / 64 + 1) * sizeof *census->marks;
-    if (vmem_reserve(memory, size, NULL) != VBUF_OK)
+    const struct vmem_options plain = {.name = NULL};
+    void *base;
+    if (vmem_os_reserve(size, vmem_page_size(), &plain, &base) != VBUF_OK)
         return false;
-    if (vmem_commit(memory, 0, size) != VBUF_OK) {
-        vmem_release(memory);
+    if (vmem_os_commit(base, size) != VBUF_OK) {
+        vmem_os_release(base, size);
         return false;
     }
-    census->marks = (uint64_t *)memory->base;
+    census->marks = base;
     return true;
 }
 
 static void make_whole(struct map *map)
 {
     struct census census = {.marks = NULL};
-    struct vmem memory = {.base = NULL};
     uint32_t made = vbuf_u32_load_relaxed(&map->made);
-    bool can_mark = get_marks(&memory, &census, made);
+    size_t size = vmem_align_up(((size_t)made / 64 + 1) * sizeof *census.marks, vmem_page_size());
+    bool can_mark = get_marks(&census, size);
     free_parts(map, !can_mark);
     if (can_mark)
         mark_lists(map, &census);
@@ -263,17 +271,13 @@ static void make_whole(struct map *map)
     correct_figures(map, &census);
     room_recover(map, census.live);
     slots_bury_orphans(map, &census.lost);
-    vmem_release(&memory);
+    if (can_mark)
+        vmem_os_release(census.marks, size);
 }
 
-static void lock_maps(void)
+static struct map *map_of_link(struct registry_link *link)
 {
-    pthread_mutex_lock(&maps_lock);
-}
-
-static void unlock_maps(void)
-{
-    pthread_mutex_unlock(&maps_lock);
+    return (struct map *)(void *)((unsigned char *)link - offsetof(struct map, link));
 }
 
 /* A call of the only thread's own may be under way. */
@@ -284,20 +288,21 @@ static bool is_inside_a_callback(void)
 
 static void forget_other_threads(void)
 {
-    if (!is_inside_a_callback()) {
-        for (struct map *map = maps; map != NULL; map = map->next)
-            make_whole(map);
-    }
-    unlock_maps();
+    registry_heal(&maps);
+    if (is_inside_a_callback())
+        return;
+    for (struct registry_link *link = registry_first(&maps); link != NULL;
+         link = registry_next(link))
+        make_whole(map_of_link(link));
 }
 
 static void install_hooks(void)
 {
-    pthread_atfork(lock_maps, unlock_maps, forget_other_threads);
+    pthread_atfork(NULL, NULL, forget_other_threads);
 }
 
-/* Before main, so that no fork can come in between. */
-__attribute__((constructor)) static void install_hooks_early(void)
+/* Before main, so that no fork can come in between, and before others: their handlers find maps whole. */
+__attribute__((constructor(101))) static void install_hooks_early(void)
 {
     pthread_once(&hooks_once, install_hooks);
 }
@@ -305,20 +310,10 @@ __attribute__((constructor)) static void install_hooks_early(void)
 void map_enlist(struct map *map)
 {
     pthread_once(&hooks_once, install_hooks);
-    lock_maps();
-    map->next = maps;
-    map->back = &maps;
-    if (maps != NULL)
-        maps->back = &map->next;
-    maps = map;
-    unlock_maps();
+    registry_add(&maps, &map->link);
 }
 
 void map_delist(struct map *map)
 {
-    lock_maps();
-    *map->back = map->next;
-    if (map->next != NULL)
-        map->next->back = map->back;
-    unlock_maps();
+    registry_remove(&maps, &map->link);
 }

@@ -17,6 +17,7 @@
 
 #include "ebr_internal.h"
 #include "limbo.h"
+#include "registry.h"
 #include "slotmap/slotmap.h"
 #include "threads.h"
 
@@ -69,9 +70,7 @@ struct map {
     void (*destroy)(void *context, void *value);
     void *context;
     struct vbuf memory;
-    /* The list of maps has its lock. */
-    struct map *next;
-    struct map **back; /* the pointer that points here */
+    struct registry_link link; /* in the list of maps */
     uint64_t
         abandoned; /* slots found in nobody's hands; written in forks' children, by their only thread */
 };
@@ -194,6 +193,9 @@ enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index)
  * since its last grace period.
  */
 void slots_push_chunk(struct map *map, uint32_t head, uint32_t rest);
+
+/* Whether a slot has left service, and been dropped. For who knows that it is on no list. */
+bool slots_was_dropped(const struct map *map, uint32_t index);
 
 /* What a slot's generation starts at. */
 uint32_t slots_first_generation(const struct map *map, uint32_t index);

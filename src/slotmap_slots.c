@@ -185,8 +185,14 @@ static bool is_exhausted(struct map *map, struct part *part, uint32_t index)
     /* Relaxed: the slot is ours. */
     if (vbuf_u32_load_relaxed(&slot_at(map, index)->generation) < SLOTMAP_LAST_GENERATION)
         return false;
-    part_count(map, part, &part->exhausted, 1); /* and drop it */
+    part_count(map, part, &part->exhausted, 1);
+    set_link(map, index, index); /* and drop it: it is the end of no list, and on none */
     return true;
+}
+
+bool slots_was_dropped(const struct map *map, uint32_t index)
+{
+    return link_of(map, index) == index;
 }
 
 /* Whether a slot is in use, or out of service; else it is on some list, or in somebody's hands. */
@@ -230,7 +236,9 @@ static enum vbuf_status why_none(const struct map *map)
 static enum vbuf_status make_within_limits(struct map *map, uint32_t most, uint32_t *first)
 {
     uint32_t made = vbuf_u32_load_relaxed(&map->made); /* a look: limbo is never more than it */
-    if (made > map->max_limbo && slots_surely_in_limbo(map) > map->max_limbo)
+    size_t limit =
+        map->max_limbo + (size_t)map->abandoned; /* which were not in limbo before a fork */
+    if (made > limit && slots_surely_in_limbo(map) > limit)
         return VBUF_BUSY;
     enum vbuf_status status = make_slots(map, most, first, &made);
     return status == VBUF_FULL ? why_none(map) : status;

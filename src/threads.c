@@ -75,13 +75,22 @@ static void give_back(void *value)
     if (hook != NULL)
         hook(number);
     vbuf_thread_set_number(0);
-    vbuf_self_.reclaiming = 0; /* it may exit inside a reclaim function */
+    /* It may exit inside a callback. */
+    vbuf_self_.reclaiming = 0;
+    vbuf_self_.hooked = 0;
+    vbuf_self_.at_shared = NULL;
     give_back_number(number);
 }
 
 static void make_exit_key(void)
 {
     exit_key_works = pthread_key_create(&exit_key, give_back) == 0;
+}
+
+/* Before main: a thread that makes it while another forks would not go on in the child, and not everywhere does the child. */
+__attribute__((constructor(101))) static void make_exit_key_early(void)
+{
+    pthread_once(&exit_key_once, make_exit_key);
 }
 
 uint32_t vbuf_thread_number(void)

@@ -41,7 +41,9 @@
  * child (about 10 ms for a million): to start another program, posix_spawn does without. A fork inside a callback (destroy,
  * on_commit, a domain's on_stall or reclaim function), or a signal handler that has interrupted a call, finds its own
  * thread in the middle of something as well, and repairs no map (the handler's: not rightly): its child should do no more
- * than exec or _exit, unless the parent had but one thread.
+ * than exec or _exit, unless the parent had but one thread. No lock of ours is held across a fork, so handlers of
+ * pthread_atfork may use maps; those that were registered before main, in front of ours, find them not yet repaired in the
+ * child. Numbers of threads that are not there stay taken.
  *
  * Values are changed in place only under T's own synchronisation, or before anybody has the handle.
  * The argument for all of it, and the layout, are in slotmap.c.

@@ -17,6 +17,11 @@
  *     pinned       yes       yes (1)   VBUF_BUSY     VBUF_BUSY     never
  *     (1) but what the caller's own pin protects stays.
  *
+ * In a fork's child domains go on (E3), for the one thread that there is. What others had retired into batches of their
+ * own is abandoned: it may be half-updated; and so is what somebody was just then handing on, of threads without a record. Pins
+ * of other threads have ended; those of readers have not, whoever ran their fibres: destroy the ones that are not to
+ * go on, or they hold the child's epoch. vfork, posix_spawn, and bare system calls call no handlers, and change nothing.
+ *
  * A stalled reader delays reclamation only: nothing blocks, memory waits, and ebr_stats names it
  * (E4).
  *
@@ -130,6 +135,8 @@ struct vbuf_thread_ {
     uint32_t shared_pins; /* pins this thread holds through the shared word of any domain */
     uint32_t reclaiming;  /* it is inside a reclaim function, or a destructor of a map */
     uint32_t hooked;      /* it is inside an on_stall hook, or an on_commit hook of a map */
+    uint32_t inherits;    /* in a fork's child: some of its shared_pins are from before */
+    const struct ebr_domain *at_shared; /* whose record 0 it is at just now */
 };
 extern VBUF_API __thread struct vbuf_thread_ vbuf_self_ __attribute__((tls_model("initial-exec")));
 

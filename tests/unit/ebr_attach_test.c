@@ -1,5 +1,5 @@
 /*
- * ebr_attach_test.c - records: attach and detach, threads that get none, thread exit (E3), fork.
+ * ebr_attach_test.c - records: attach and detach, threads that get none, thread exit (E3).
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
@@ -12,7 +12,6 @@
 #include "check.h"
 #include "ebr_objects.h"
 #include "fault.h"
-#include "proc.h"
 #include "team.h"
 #include "vbuf/ebr.h"
 
@@ -543,93 +542,4 @@ TEST(ebr_attach, numbers_of_exited_threads_are_used_again)
     }
     CHECK_EQ(stats_of(domain).threads, 1);
     CHECK_STATUS(VBUF_OK, ebr_domain_destroy(domain));
-}
-
-/* What is done in a fork's child while another thread of the parent is pinned, for ever there. */
-static struct ebr_domain *forked_domain;
-
-static void use_domain_in_child(void)
-{
-    struct object object = {.destroyed = 0};
-    ebr_pin(forked_domain);
-    retire(forked_domain, &object);
-    ebr_unpin(forked_domain);
-    CHECK_EQ(drain(forked_domain), 1);
-    CHECK_STATUS(VBUF_OK, ebr_synchronize(forked_domain));
-    CHECK_EQ(object.destroyed, 1);
-}
-
-TEST(ebr_attach, E3_a_forked_child_is_not_held_by_pins_of_threads_it_has_not)
-{
-    if (BUILD_THREAD_SANITIZER)
-        SKIP("its runtime does not like forks of threaded programs");
-    for (uint32_t max_threads = 1; max_threads <= 2; max_threads++) {
-        struct pinner pinner;
-        forked_domain = make(max_threads); /* with 1, the pin is in the shared word */
-        pinner_start(&pinner, forked_domain);
-        proc_in_child(use_domain_in_child);
-        pinner_stop(&pinner);
-        CHECK_STATUS(VBUF_OK, ebr_domain_destroy(forked_domain));
-    }
-}
-
-/* ---- fork: figures, and what a thread without a record had retired ---- */
-
-static struct object left[8], own[256];
-
-static void retire_and_go(void *context, unsigned thread)
-{
-    (void)context;
-    for (unsigned i = 0; i < 4; i++)
-        retire(forked_domain, &left[4 * thread + i]);
-}
-
-static void compare_figures(void)
-{
-    struct ebr_report stats = stats_of(forked_domain);
-    CHECK_EQ(stats.retired - stats.reclaimed, 0);
-}
-
-TEST(ebr_attach, E3_the_figures_of_a_forked_child_agree)
-{
-    if (BUILD_THREAD_SANITIZER)
-        SKIP("its runtime does not like forks of threaded programs");
-    forked_domain = make(8);
-    team_run(2, retire_and_go, NULL);
-    for (unsigned i = 0; i < 256; i++) /* full batches: this thread reclaims what those left, too */
-        retire(forked_domain, &own[i]);
-    drain(forked_domain);
-    compare_figures();
-    proc_in_child(compare_figures);
-    CHECK_STATUS(VBUF_OK, ebr_domain_destroy(forked_domain));
-}
-
-static void reclaim_in_child(void)
-{
-    CHECK_EQ(drain(forked_domain), 1);
-    CHECK_EQ(own[0].destroyed, 1);
-}
-
-/* Without a record, and what it retired is in limbo already when it forks. */
-static void retire_and_fork(void *context, unsigned thread)
-{
-    (void)context;
-    (void)thread;
-    CHECK_STATUS(VBUF_FULL, ebr_attach(forked_domain));
-    retire(forked_domain, &own[0]);
-    ebr_pin(forked_domain);
-    CHECK_EQ(ebr_collect(forked_domain), 0);
-    ebr_unpin(forked_domain);
-    proc_in_child(reclaim_in_child);
-}
-
-TEST(ebr_attach, E3_a_forked_child_keeps_what_its_thread_without_a_record_retired)
-{
-    if (BUILD_THREAD_SANITIZER)
-        SKIP("its runtime does not like forks of threaded programs");
-    forked_domain = make(1);
-    own[0].destroyed = 0;
-    team_run(1, retire_and_fork, NULL);
-    CHECK_EQ(drain(forked_domain), 1);
-    CHECK_STATUS(VBUF_OK, ebr_domain_destroy(forked_domain));
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+int seam_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes);
 int seam_mutex_lock(pthread_mutex_t *mutex);
 int seam_mutex_unlock(pthread_mutex_t *mutex);
 int seam_once(pthread_once_t *control, void (*function)(void));
@@ -28,6 +29,7 @@ void *seam_memmove(void *to, const void *from, size_t size);
 int seam_memcmp(const void *a, const void *b, size_t size);
 void *seam_memset(void *to, int value, size_t size);
 
+#define pthread_mutex_init seam_mutex_init
 #define pthread_mutex_lock seam_mutex_lock
 #define pthread_mutex_unlock seam_mutex_unlock
 #define pthread_once seam_once

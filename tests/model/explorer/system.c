@@ -254,6 +254,14 @@ static bool is_unlocked(const void *mutex)
     return *(const uint32_t *)mutex == 0;
 }
 
+int seam_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes);
+int seam_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes)
+{
+    (void)attributes;
+    seam_store(mutex, sizeof(uint32_t), 0, __ATOMIC_RELEASE);
+    return 0;
+}
+
 int seam_mutex_lock(pthread_mutex_t *mutex);
 int seam_mutex_lock(pthread_mutex_t *mutex)
 {
@@ -292,10 +300,20 @@ int seam_once(pthread_once_t *control, void (*function)(void))
     return 0;
 }
 
+static unsigned early_keys;
+static void (*early_destructors[MOST_KEYS])(void *);
+
 int seam_key_create(pthread_key_t *key, void (*destructor)(void *));
 int seam_key_create(pthread_key_t *key, void (*destructor)(void *))
 {
-    if (is_outside() || engine->keys == MOST_KEYS)
+    if (is_outside()) { /* by a constructor: every run begins with it */
+        if (early_keys == MOST_KEYS)
+            return EAGAIN;
+        *key = early_keys;
+        early_destructors[early_keys++] = destructor;
+        return 0;
+    }
+    if (engine->keys == MOST_KEYS)
         return EAGAIN;
     *key = engine->keys;
     engine->destructors[engine->keys++] = destructor;
@@ -367,7 +385,8 @@ void explore_end_thread(void)
 
 void system_begin_run(void)
 {
-    engine->keys = 0;
+    engine->keys = early_keys;
+    memcpy(engine->destructors, early_destructors, sizeof early_destructors);
 }
 
 /* ---- the library's thread-local block ---- */

@@ -722,6 +722,110 @@ const struct explore_scenario slotmap_fork_write = {
     NOTHING_FAILS,
 };
 
+/* ---- slots that were found lost are not what max_limbo is for: nobody has removed anything ---- */
+
+static void set_up_limbo_with(bool in_collect)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 8; /* so many slots are made at a time */
+    options.max_limbo = 2;
+    options.destroy_in_collect = in_collect;
+    make_map(options);
+    act_as(1);
+    map_own_part(map_of(map));
+}
+
+static void set_up_limbo(void)
+{
+    set_up_limbo_with(false);
+}
+
+static void set_up_limbo_in_collect(void)
+{
+    set_up_limbo_with(true);
+}
+
+static void insert_as_first(void)
+{
+    vbuf_thread_set_number(1);
+    insert(10);
+    insert(11);
+}
+
+static void fork_and_insert(void)
+{
+    slotmap_pin(map);
+    explore_fork();
+    is_child = true;
+    insert(20);
+    slotmap_unpin(map);
+    use_everything();
+}
+
+static void fork_and_insert_unpinned(void)
+{
+    explore_fork();
+    is_child = true;
+    insert(20);
+    use_everything();
+}
+
+const struct explore_scenario slotmap_fork_limbo = {
+    .name = "slotmap.fork-limbo",
+    .checks = "E3 S5",
+    .set_up = set_up_limbo,
+    .threads = {insert_as_first, fork_and_insert},
+    .finish = finish,
+    .leaks = true,
+    NOTHING_FAILS,
+};
+
+/* Their slots come back by slotmap_collect only. */
+const struct explore_scenario slotmap_fork_limbo_in_collect = {
+    .name = "slotmap.fork-limbo-in-collect",
+    .checks = "E3 S5",
+    .set_up = set_up_limbo_in_collect,
+    .threads = {insert_as_first, fork_and_insert_unpinned},
+    .finish = finish,
+    .leaks = true,
+    NOTHING_FAILS,
+};
+
+/* ---- slots out of service that still have their last value, in a revivable map ---- */
+
+static void use_up_and_fork(void)
+{
+    for (unsigned i = 1; stats_now().exhausted < 2; i++) {
+        take_out(i, insert(i));
+        collect();
+    }
+    uint64_t exhausted = stats_now().exhausted;
+    explore_fork();
+    is_child = true;
+    check_stats();
+    EXPLORE(stats_now().exhausted == exhausted && stats_now().abandoned == 0);
+}
+
+static void set_up_dropped(void)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 1;
+    options.max_limbo = 1;
+    options.max_threads = 1;
+    options.revivable = true;
+    options.first_generation = SLOTMAP_LAST_GENERATION - SLOTMAP_LIVE_ - 16;
+    make_map(options);
+}
+
+const struct explore_scenario slotmap_fork_dropped = {
+    .name = "slotmap.fork-dropped",
+    .checks = "E3 S6",
+    .set_up = set_up_dropped,
+    .threads = {use_up_and_fork},
+    .finish = destroy_map,
+    NOTHING_FAILS,
+};
+
 /* ---- slots in their last life ---- */
 
 static void set_up_last(void)
@@ -835,8 +939,9 @@ static void set_up_list(void)
     set_up_claims();
 }
 
-static void destroy_middle(void)
+static void make_and_destroy_middle(void)
 {
+    make_another();
     slotmap_destroy(middle);
 }
 
@@ -852,11 +957,32 @@ const struct explore_scenario slotmap_fork_list = {
     .name = "slotmap.fork-list",
     .checks = "E3",
     .set_up = set_up_list,
-    .threads = {destroy_middle, fork_and_destroy},
+    .threads = {make_and_destroy_middle, fork_and_destroy},
     .finish = finish,
     .writes_are_steps = true,
     .leaks = true,
     NOTHING_FAILS,
+};
+
+/* One is being made while another is in use: that is in the list too. */
+static void make_only(void)
+{
+    make_another();
+}
+
+static void use_shortly(void)
+{
+    come_and_go(10);
+}
+
+const struct explore_scenario slotmap_fork_making = {
+    .name = "slotmap.fork-making",
+    .checks = "E3",
+    .set_up = set_up_claims,
+    .threads = {make_only, use_shortly, fork_and_use},
+    .finish = finish,
+    .leaks = true,
+    .bounds = {.failures = EXPLORE_NONE, .stale = EXPLORE_NONE, .reorders = EXPLORE_NONE},
 };
 
 /* ---- forks of forks ---- */

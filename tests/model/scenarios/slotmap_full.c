@@ -325,3 +325,48 @@ const struct explore_scenario slotmap_full_stopped = {
     .finish = finish_stopped,
     NOTHING_FAILS,
 };
+
+/* ---- what one that looks for a slot has counted before, and takes back, hides no remove of its thread ---- */
+
+static slotmap_handle leavers[2];
+
+static void set_up_undone(void)
+{
+    make_map(lean_options(4));
+    map_of(map)->chunk = 4;
+    act_as(1);
+    leavers[0] = insert(1);
+    leavers[1] = insert(2); /* and two slots on its list */
+    give_room(1, 2);
+    act_as(2);
+    map_own_part(map_of(map));
+}
+
+/* Never more than two, and a third that comes. */
+static void leave_and_come(void)
+{
+    vbuf_thread_set_number(1);
+    for (unsigned i = 0; i < 2; i++)
+        EXPLORE(slotmap_remove(map, leavers[i], NULL) == VBUF_OK);
+    for (unsigned i = 0; i < 3; i++)
+        EXPLORE(insert_any() == VBUF_OK);
+}
+
+static void come_as_fourth(void)
+{
+    vbuf_thread_set_number(2);
+    EXPLORE(insert_any() == VBUF_OK);
+}
+
+const struct explore_scenario slotmap_full_undone = {
+    .name = "slotmap.full-undone",
+    .checks = "S5",
+    .set_up = set_up_undone,
+    .threads = {leave_and_come, come_as_fourth},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE,
+               .preemptions = 1,
+               .stale = 4,
+               .reorders = EXPLORE_NONE,
+               .together = 5},
+};
