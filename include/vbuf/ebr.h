@@ -177,6 +177,18 @@ static inline void ebr_announce_(const struct ebr_domain *domain, struct ebr_rec
     vbuf_fence_light();
 }
 
+/* Whether the calling thread can pin by a store: it is attached, not pinned, and not in full-fence mode. */
+static inline bool ebr_is_idle_(const struct ebr_record_ *record)
+{
+    return vbuf_u64_load_relaxed(&record->epoch) == EBR_IDLE_; /* our own */
+}
+
+/* Ends the only pin. */
+static inline void ebr_make_idle_(struct ebr_record_ *record)
+{
+    vbuf_u64_store_release(&record->epoch, EBR_IDLE_); /* pairs with the acquire scan in advance */
+}
+
 /* ---- public ---- */
 
 /*

@@ -10,6 +10,8 @@ struct pair {
     uint64_t left, right; /* equal, in every value that was ever inserted or written */
 };
 
+SLOTMAP_DEFINE_UPDATABLE(pairs, struct pair)
+
 static struct slotmap *map;
 static slotmap_handle handle;
 static struct vbuf_atomic_u32 destroyed; /* destructors run on any thread */
@@ -112,6 +114,81 @@ const struct explore_scenario slotmap_value_removed = {
     .finish = finish,
 };
 
+/* ---- as a typed map inlines it: from a thread that is attached, and from one that is not ---- */
+
+static void read_typed(bool attached)
+{
+    struct pairs typed = pairs_of(map);
+    struct pair pair = {7, 7};
+    pairs_handle of_pair = {handle.bits};
+    if (attached)
+        ebr_attach(map->domain_);
+    enum vbuf_status status = pairs_read(&typed, of_pair, &pair);
+    EXPLORE(status == VBUF_OK || status == VBUF_STALE);
+    EXPLORE(pair.left == pair.right && (pair.left == 7) == (status != VBUF_OK));
+    EXPLORE(ebr_synchronize(map->domain_) == VBUF_OK); /* not pinned any more */
+}
+
+static void read_attached(void)
+{
+    read_typed(true);
+}
+
+static void read_unattached(void)
+{
+    read_typed(false);
+}
+
+const struct explore_scenario slotmap_value_typed = {
+    .name = "slotmap.value-typed",
+    .checks = "S4",
+    .set_up = set_up,
+    .threads = {write_three, read_attached},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .together = 4, .stale = 3},
+};
+
+const struct explore_scenario slotmap_value_typed_first = {
+    .name = "slotmap.value-typed-first",
+    .checks = "S4",
+    .set_up = set_up,
+    .threads = {write_three, read_unattached},
+    .finish = finish,
+    .bounds = {.together = 4, .stale = 3},
+};
+
+/* Inside another pin, which goes on. */
+static void read_pinned(void)
+{
+    struct pairs typed = pairs_of(map);
+    struct pair pair;
+    pairs_handle of_pair = {handle.bits};
+    pairs_pin(&typed);
+    EXPLORE(pairs_read(&typed, of_pair, &pair) == VBUF_OK && pair.left == pair.right);
+    EXPLORE(ebr_synchronize(map->domain_) == VBUF_BUSY);
+    pairs_unpin(&typed);
+    EXPLORE(ebr_synchronize(map->domain_) == VBUF_OK);
+}
+
+const struct explore_scenario slotmap_value_typed_nested = {
+    .name = "slotmap.value-typed-nested",
+    .checks = "S4 E1",
+    .set_up = set_up,
+    .threads = {write_one, read_pinned},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
+const struct explore_scenario slotmap_value_typed_full_fence = {
+    .name = "slotmap.value-typed-full-fence",
+    .checks = "S4 E1",
+    .set_up = set_up,
+    .threads = {write_one, read_pinned},
+    .finish = finish,
+    .full_fence = true,
+    .bounds = {.failures = EXPLORE_NONE},
+};
+
 /* ---- a life after another ---- */
 
 static void remove_and_insert(void)
@@ -142,6 +219,15 @@ const struct explore_scenario slotmap_value_lives = {
     .threads = {write_three, read_value, remove_and_insert},
     .finish = finish_lives,
     .bounds = {.together = 2},
+};
+
+const struct explore_scenario slotmap_value_lives_typed = {
+    .name = "slotmap.value-lives-typed",
+    .checks = "S1 S4",
+    .set_up = set_up,
+    .threads = {read_attached, remove_and_insert},
+    .finish = finish_lives,
+    .bounds = {.failures = EXPLORE_NONE},
 };
 
 /* ---- a write that says it was done is in the remover's hands, and its destructor's ---- */
