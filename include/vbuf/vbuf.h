@@ -356,14 +356,14 @@ static inline size_t vbuf_bytes_(size_t count, size_t size)
     }                                                                                              \
     VBUF_UNUSED static inline enum vbuf_status name##_push(struct name *v, T value)                \
     {                                                                                              \
-        size_t len = v->bytes.len;                                                                 \
-        if (VBUF_UNLIKELY(v->bytes.limit_ - len < sizeof(T))) {                                    \
+        size_t len = v->bytes.len, end = len + sizeof(T); /* no overflow: addresses */             \
+        if (VBUF_UNLIKELY(end > v->bytes.limit_)) {                                                \
             enum vbuf_status status = vbuf_make_room_(&v->bytes, sizeof(T));                       \
             if (status != VBUF_OK)                                                                 \
                 return status;                                                                     \
         }                                                                                          \
         *(T *)(void *)(v->bytes.data + len) = value;                                               \
-        v->bytes.len = len + sizeof(T);                                                            \
+        v->bytes.len = end;                                                                        \
         return VBUF_OK;                                                                            \
     }                                                                                              \
     VBUF_UNUSED static inline bool name##_pop(struct name *v, T *value)                            \
