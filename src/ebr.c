@@ -316,11 +316,12 @@ static size_t collect_into_shared(struct ebr_domain *domain, int steps, size_t m
     /* Acquire and release: the record goes from thread to thread. */
     if (vbuf_u32_exchange_acq_rel(&shared->taken, 1) != 0)
         return 0;
+    const struct ebr_domain *outer = vbuf_self_.at_shared; /* of which we may be in on_stall */
     vbuf_self_.at_shared = domain;
     ebr_adopt_orphans(domain, &shared->open); /* here, where anybody finds them who collects */
     size_t count = collect_into(domain, shared, steps, most);
     vbuf_u32_store_relaxed(&domain->shared_waiting, !limbo_is_empty(&shared->limbo)); /* a hint */
-    vbuf_self_.at_shared = NULL;
+    vbuf_self_.at_shared = outer;
     vbuf_u32_store_release(&shared->taken, 0);
     return count;
 }

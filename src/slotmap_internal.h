@@ -236,15 +236,25 @@ void slots_bury(struct map *map, struct part *part, uint32_t index);
  */
 void slots_turn_over(struct map *map, struct part *part);
 
-/*
- * Takes over what all threads that are not in the middle of a call have, presses the epoch on,
- * reclaims, and runs at most *budget destructors, which it takes off *budget. What it takes, of values to destroy,
- * it destroys before it returns. How many slots left limbo; *looked_at_all: nobody was in the middle of a call.
- */
-size_t slots_collect(struct map *map, size_t *budget, bool *looked_at_all);
+/* Whom a collector could not take over from. */
+enum slots_met {
+    MET_NOBODY,
+    MET_BUSY,  /* somebody in the middle of a call, who keeps what is his own */
+    MET_TAKER, /* somebody who takes over as well; or at what is shared, or the collector's own */
+};
 
-/* The same without a budget, and a few times, while it meets somebody in the middle of a call. */
+/*
+ * Takes over what all threads that are not in the middle of a call have, presses the epoch on, reclaims, and runs
+ * the destructors. What it takes, of values to destroy, it destroys before it returns, unless it meets a taker. How many
+ * slots left limbo.
+ */
+size_t slots_collect(struct map *map, enum slots_met *met);
+
+/* The same, again and again for a while, as long as it meets somebody. */
 size_t slots_collect_all(struct map *map);
+
+/* The same once, with at most *budget destructors, which it takes off *budget, and no more values than that. */
+void slots_collect_some(struct map *map, size_t *budget);
 
 /* Puts unlinked slots, counted already, into limbo. Needs no part. */
 void slots_bury_orphans(struct map *map, const struct limbo_chain *chain);

@@ -21,11 +21,13 @@
  * seal everything, and, two steps of the epoch later, to take what has become ready.
  *
  * Nothing taken is left (S9). Beside an insert that collects because it finds no slot, a slotmap_collect must not miss
- * what that has in its hands, and then keeps. So whoever takes values to destroy destroys them before it returns: it
- * takes no more than its budget of destructors, and puts them first. Orphans are the exception: a remove may adopt
- * them, and seals them in its own part. So a collector exchanges the orphans before it looks at the parts: who was
- * faster is busy, or has sealed them where the look finds them. And whom it finds busy, slotmap_collect looks at again,
- * a few times.
+ * what that has in its hands, and then keeps. So whoever takes values to destroy destroys them before it returns. An insert
+ * takes no more than its budget, and destroys it in hand: nobody can come in between. Who collects all lays it into its
+ * own part, where others may help; if it cannot finish there, it collects again. Orphans are the exception: a
+ * remove may adopt them, and seals them in its own part. So a collector exchanges the orphans before it looks at the
+ * parts: who was faster is busy, or has sealed them where the look finds them. Whom it finds busy, slotmap_collect looks
+ * at again a few times; whom it finds taking over as well, as long as any thread may be kept from running.
+ *
  * Destructors run outside: the part is left, and entered again, around each, so a destructor may use
  * the map, and one that takes long holds up nobody's lists.
  * A thread stopped in the middle of a call keeps what it has in its hands: the lists it has entered, or
@@ -47,7 +49,8 @@
 #define CHUNKS_SHARED_A_CALL 16
 #define CROWDED_BATCH (4 * SLOTMAP_BATCH_)
 #define PATIENCE 16 /* yields */
-#define COLLECT_TRIES 4
+#define TRIES 3
+#define TRIES_BESIDE_TAKERS 32 /* some milliseconds: see vbuf_sys_relax */
 
 static void link_slots(const void *context, uint64_t node, uint64_t next)
 {
@@ -280,14 +283,21 @@ static void adopt_orphans(struct map *map, struct limbo_chain *adopted)
     }
 }
 
-/* What a collector takes from the others, in one look at everybody. */
+/* What a collector takes from the others, in a look or two at everybody. */
 struct taking {
     struct part *own;
-    size_t most; /* values that it may yet take, because it will destroy them before it returns */
-    size_t *budget;     /* of destructors */
-    uint64_t ended;     /* lives that it ended at once */
-    bool looked_at_all; /* nobody was in the middle of a call */
+    size_t *budget; /* of destructors */
+    size_t most;    /* values that may yet be taken: they are destroyed before the call returns */
+    bool in_hand;   /* at once, rather than from the own part */
+    uint64_t ended; /* lives that were ended in hand */
+    enum slots_met met; /* the worst */
 };
+
+static void meet(struct taking *taking, enum slots_met met)
+{
+    if (taking->met < met)
+        taking->met = met;
+}
 
 /* Takes at most so many off a chain's front. */
 static struct limbo_chain take_first(struct map *map, struct limbo_chain *chain, size_t most)
@@ -301,33 +311,37 @@ static struct limbo_chain take_first(struct map *map, struct limbo_chain *chain,
         uint64_t index = pop_first(map, chain);
         limbo_join(&taken, &(struct limbo_chain){index, index, 1}, link_slots, map);
     }
+    if (taken.first != 0)
+        set_link(map, (uint32_t)taken.last, 0);
     return taken;
 }
 
-/*
- * Puts what was taken in front of what is ready in the collector's own part, so that it is destroyed first, within
- * the budget. If that part cannot be entered, destroys it here and now: it is in no other hands.
- */
+/* Ends lives that are on no list: they are in no other hands. */
+static void end_in_hand(struct map *map, struct taking *taking, struct limbo_chain *taken)
+{
+    *taking->budget -= taken->count < *taking->budget ? (size_t)taken->count : *taking->budget;
+    taking->ended += taken->count;
+    while (taken->first != 0) {
+        uint32_t index = pop_first(map, taken);
+        if (!end_life(map, slot_at(map, index)))
+            continue;
+        part_count(map, taking->own, &taking->own->reclaimed, 1);
+        slots_push_chunk(map, index, 0);
+    }
+}
+
+/* What was taken goes to what is ready in the collector's own part: others may help, while it destroys. */
 static void keep_taken(struct map *map, struct taking *taking, struct limbo_chain *taken)
 {
     struct part *own = taking->own;
     if (taken->first == 0)
         return;
-    if (part_enter_patiently(map, own)) {
-        limbo_join(taken, &own->limbo.ready, link_slots, map);
-        own->limbo.ready = *taken;
-        part_leave(own);
+    if ((taking->in_hand && lives_must_end(map)) || !part_enter_patiently(map, own)) {
+        end_in_hand(map, taking, taken);
         return;
     }
-    *taking->budget -= taken->count < *taking->budget ? (size_t)taken->count : *taking->budget;
-    while (taken->first != 0) {
-        uint32_t index = pop_first(map, taken);
-        taking->ended++;
-        if (!end_life(map, slot_at(map, index)))
-            continue;
-        part_count(map, own, &own->reclaimed, 1);
-        slots_push_chunk(map, index, 0);
-    }
+    limbo_join(&own->limbo.ready, taken, link_slots, map);
+    part_leave(own);
 }
 
 /*
@@ -351,34 +365,38 @@ static struct limbo_chain empty_part(struct map *map, struct part *part, struct 
     return taken;
 }
 
-/* Empties a part frozen under this token; false: its owner is busy, or is so by now. */
-static bool take_part(struct map *map, struct part *part, uint64_t token, struct taking *taking)
+/* Empties a part frozen under this token, unless its owner is busy, or is so by now. */
+static void take_part(struct map *map, struct part *part, uint64_t token, struct taking *taking)
 {
     uint64_t seen = token;
     if (vbuf_u32_load_acquire(&part->head.busy) != 0) {     /* pairs with slotmap_leave_ */
         vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0); /* against the owner's to 0 */
-        return false;
+        meet(taking, MET_BUSY);
+        return;
     }
-    if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_))
-        return false; /* its owner took it back, or another taker has it */
+    if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_)) {
+        meet(taking, seen == 0 ? MET_BUSY
+                               : MET_TAKER); /* its owner took it back, or another taker has it */
+        return;
+    }
     struct limbo_chain taken = empty_part(map, part, taking);
     vbuf_u64_store_release(&part->head.frozen, 0); /* pairs with slotmap_enter_ */
     keep_taken(map, taking, &taken);
-    return true;
 }
 
 /* The shared part has no owner who could wake up: it is entered. */
-static bool take_shared_part(struct map *map, struct taking *taking)
+static void take_shared_part(struct map *map, struct taking *taking)
 {
     struct part *shared = part_at(map, 0);
     if (shared == taking->own)
-        return true;
-    if (!part_enter(map, shared))
-        return false;
+        return;
+    if (!part_enter(map, shared)) {
+        meet(taking, MET_TAKER); /* or another's call: what lies there is others' */
+        return;
+    }
     struct limbo_chain taken = empty_part(map, shared, taking);
     part_leave(shared);
     keep_taken(map, taking, &taken);
-    return true;
 }
 
 /* Takes over what the others have. */
@@ -400,14 +418,18 @@ static void take_over(struct map *map, struct taking *taking)
     for (uint32_t i = 1; i < parts; i++) {
         struct part *part = part_at(map, i);
         uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
-        bool taken = part == taking->own;
-        if (seen == token && fenced)
-            taken = take_part(map, part, token, taking);
-        else if (seen == token)
+        if (part == taking->own)
+            continue;
+        if (seen != token) {
+            meet(taking, seen == 0 ? MET_BUSY : MET_TAKER);
+        } else if (fenced) {
+            take_part(map, part, token, taking);
+        } else {
             vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
-        taking->looked_at_all &= taken;
+            meet(taking, MET_BUSY);
+        }
     }
-    taking->looked_at_all &= take_shared_part(map, taking);
+    take_shared_part(map, taking);
 }
 
 /* Seals the orphans, and the open batch with them if it is time, into an entered part. */
@@ -426,15 +448,18 @@ static void seal_all(struct map *map, struct part *part, bool open_too)
  * Settles what is ready by now, within the budget; enters and leaves. What destructors remove may become
  * ready meanwhile: it joins behind, and is left to a later call. How many slots left limbo.
  */
-static uint64_t settle_all(struct map *map, struct part *part, size_t *budget)
+static uint64_t settle_all(struct map *map, struct taking *taking)
 {
+    struct part *part = taking->own;
     uint64_t reclaimed = 0, before;
-    if (!part_enter_patiently(map, part))
+    if (!part_enter_patiently(map, part)) {
+        meet(taking, MET_TAKER);
         return 0;
+    }
     limbo_settle(&part->limbo, ebr_epoch(map->head.domain_), link_slots, map);
     uint64_t ready = part->limbo.ready.count;
-    size_t most = *budget < ready ? *budget : (size_t)ready;
-    *budget -= most;
+    size_t most = *taking->budget < ready ? *taking->budget : (size_t)ready;
+    *taking->budget -= most;
     bool entered;
     do {
         before = reclaimed;
@@ -442,42 +467,59 @@ static uint64_t settle_all(struct map *map, struct part *part, size_t *budget)
     } while (entered && reclaimed != before && most > 0);
     if (entered)
         part_leave(part);
-    *budget += most;
+    else
+        meet(taking, MET_TAKER);
+    *taking->budget += most;
     return reclaimed;
 }
 
-size_t slots_collect(struct map *map, size_t *budget, bool *looked_at_all)
+static size_t collect(struct map *map, struct taking *taking)
 {
-    struct part *part = map_own_part(map);
-    struct taking taking = {.own = part, .budget = budget};
-    taking.looked_at_all = part_enter_patiently(map, part);
-    if (taking.looked_at_all) {
+    struct part *part = taking->own;
+    if (part_enter_patiently(map, part)) {
         /* The orphans first: who has adopted those is busy, or has sealed them in its part. */
         seal_all(map, part, true);
         part_leave(part);
+    } else {
+        meet(taking, MET_TAKER);
     }
-    take_over(map, &taking);
+    take_over(map, taking);
     for (int step = 0; step < LIMBO_GRACE / 2; step++) {
         if (ebr_advance(map->head.domain_, true) != EBR_ADVANCED)
             break;
     }
     /* What the steps have made ready. In a destructor nothing is destroyed, so nothing is taken. */
-    taking.most = vbuf_self_.reclaiming == 0 ? *budget : 0;
-    take_over(map, &taking);
-    *looked_at_all = taking.looked_at_all;
-    return (size_t)(taking.ended + settle_all(map, part, budget));
+    taking->most = vbuf_self_.reclaiming == 0 ? *taking->budget : 0;
+    take_over(map, taking);
+    return (size_t)(taking->ended + settle_all(map, taking));
+}
+
+size_t slots_collect(struct map *map, enum slots_met *met)
+{
+    size_t budget = SIZE_MAX;
+    struct taking taking = {.own = map_own_part(map), .budget = &budget};
+    size_t count = collect(map, &taking);
+    *met = taking.met;
+    return count;
 }
 
 size_t slots_collect_all(struct map *map)
 {
-    size_t budget = SIZE_MAX;
-    bool looked_at_all = false;
-    size_t collected = slots_collect(map, &budget, &looked_at_all);
-    for (unsigned i = 1; i < COLLECT_TRIES && !looked_at_all && vbuf_self_.reclaiming == 0; i++) {
-        vbuf_sys_relax(i);
-        collected += slots_collect(map, &budget, &looked_at_all);
+    enum slots_met met;
+    size_t count = slots_collect(map, &met);
+    unsigned left[] = {[MET_BUSY] = TRIES, [MET_TAKER] = TRIES_BESIDE_TAKERS};
+    for (unsigned tries = 1; left[met] != 0 && vbuf_self_.reclaiming == 0; tries++) {
+        left[met]--;
+        vbuf_sys_relax(tries);
+        count += slots_collect(map, &met);
     }
-    return collected;
+    return count;
+}
+
+void slots_collect_some(struct map *map, size_t *budget)
+{
+    struct taking taking = {.own = map_own_part(map), .budget = budget, .in_hand = true};
+    collect(map, &taking);
 }
 
 void slots_turn_over(struct map *map, struct part *part)

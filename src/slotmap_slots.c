@@ -216,12 +216,12 @@ static bool is_not_to_be_had(uint32_t generation)
  */
 static enum vbuf_status why_none(const struct map *map)
 {
-    uint64_t exhausted = 0;
+    uint64_t hidden = slots_in_limbo(map); /* which may be in their last life */
     uint32_t parts = map_parts(map);
     for (uint32_t i = 0; i < parts; i++)
-        exhausted +=
+        hidden +=
             vbuf_u64_load_relaxed(&part_at(map, i)->exhausted); /* of threads that we know of */
-    if (exhausted + map->max_len + 1 < map->slots)              /* slot 0 is nobody's */
+    if (hidden + map->max_len + 1 < map->slots)                 /* slot 0 is nobody's */
         return VBUF_BUSY;
     uint64_t removed = map_removed_so_far(map);
     for (uint32_t i = 1; i < map->slots; i++) {
@@ -294,7 +294,6 @@ enum vbuf_status slots_take(struct map *map, struct part *part, uint32_t *index)
     enum vbuf_status status = try_to_take(map, part, &budget, index);
     if (status == VBUF_OK)
         return status;
-    bool looked_at_all; /* or not: it is only slots that are wanted */
-    slots_collect(map, &budget, &looked_at_all);
+    slots_collect_some(map, &budget);
     return try_to_take(map, part, &budget, index);
 }

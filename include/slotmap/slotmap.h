@@ -103,7 +103,8 @@ struct slotmap_options {
     /*
      * Destroys a value: once, after its remove and after every pin that could see it has ended,
      * inside some insert, remove or collect on any thread, at most 128 in one insert or remove; or
-     * in slotmap_destroy. It may use the map, but in slotmap_destroy. May be NULL.
+     * in slotmap_destroy. It may use the map, but in slotmap_destroy. It must return: a thread that ends in it
+     * loses values that it was to destroy. (Where threads are cancelled, it holds cancellation off.) May be NULL.
      */
     void (*destroy)(void *context, void *value);
     /*
@@ -722,7 +723,9 @@ VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_repo
  * is left to a later call. Threads that collect at once share the work, an insert that finds no slot among them: what
  * one of them still has in its hands when the other returns, it destroys before it returns itself. Inside a destructor,
  * or a reclaim function of ebr, it destroys nothing.
- * A thread in the middle of a call keeps what it has; it is looked at again, three times at most, with a yield before each.
+ * A thread in the middle of a call keeps what it has; it is looked at again, three times at most, with a yield before
+ * each. One that is just taking over as well is waited for, up to some 10 milliseconds: beyond that it counts as stopped, and
+ * what it has in its hands is left to a later call.
  * Any thread. Lock-free. Four heavy fences, and two looks at every thread's part; as much again for each time.
  */
 VBUF_API size_t slotmap_collect(struct slotmap *map);

@@ -19,7 +19,8 @@
  *
  * In a fork's child domains go on (E3), for the one thread that there is. What others had retired into batches of their
  * own is abandoned: it may be half-updated; and so is what somebody was just then handing on, of threads without a record. Pins
- * of other threads have ended; those of readers have not, whoever ran their fibres: destroy the ones that are not to
+ * of other threads have ended (where the thread that forked is pinned without a record, others' of that kind end with its
+ * last one, in an unpin that takes a lock for once); those of readers have not, whoever ran their fibres: destroy the ones that are not to
  * go on, or they hold the child's epoch. vfork, posix_spawn, and bare system calls call no handlers, and change nothing.
  *
  * A stalled reader delays reclamation only: nothing blocks, memory waits, and ebr_stats names it

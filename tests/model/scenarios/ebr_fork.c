@@ -326,6 +326,64 @@ const struct explore_scenario ebr_fork_in_reclaim = {
     CHILD,
 };
 
+/* The same after it was at another domain's in between, in on_stall. */
+static unsigned stalls;
+
+static void use_other_domain(void *context, const struct ebr_report *stats)
+{
+    (void)context, (void)stats;
+    stalls++;
+    ebr_collect(other_domain);
+}
+
+/* Goes on as the thread with this number, whatever the last one holds. */
+static void switch_to(uint32_t number)
+{
+    while (vbuf_thread_numbers_used() <= number) {
+        vbuf_thread_set_number(0);
+        vbuf_thread_number();
+    }
+    vbuf_thread_set_number(number);
+}
+
+static void set_up_two(void)
+{
+    struct ebr_options options = {.max_threads = 1, .on_stall = use_other_domain, .stall_limit = 1};
+    EXPLORE(ebr_domain_create(&domain, &options) == VBUF_OK);
+    EXPLORE(ebr_domain_create(&other_domain, NULL) == VBUF_OK);
+    switch_to(1);
+    ebr_pin(domain);
+    switch_to(2);
+    objects[1].retired = 1;
+    ebr_retire(domain, &objects[1].entry, fork_in_reclaim);
+    retire(2);
+    ebr_collect(domain); /* sealed, and one step taken */
+    switch_to(1);
+    ebr_unpin(domain);
+    ebr_pin(domain);
+}
+
+static void collect_beside_pin(void)
+{
+    switch_to(2);
+    ebr_detach(other_domain); /* by the shared record there, too */
+    stalls = 0;
+    ebr_collect(domain); /* another step, and then it is held */
+    EXPLORE(stalls != 0 && objects[1].reclaimed == 1 && objects[2].reclaimed == 1);
+    is_child = true;
+    switch_to(1);
+    ebr_unpin(domain);
+}
+
+const struct explore_scenario ebr_fork_in_reclaim_of_two = {
+    .name = "ebr.fork-in-reclaim-of-two",
+    .checks = "E3",
+    .set_up = set_up_two,
+    .threads = {collect_beside_pin},
+    .finish = finish,
+    CHILD,
+};
+
 /* ---- readers go on, and their places are counted ---- */
 
 static void set_up_readers(void)

@@ -227,7 +227,7 @@ static void set_up_return(void)
     make_map(options);
 }
 
-static void collect_once(void)
+static void collect_shortly(void)
 {
     take_out(1, insert(1));
     EXPLORE(slotmap_collect(map) < LAST / 2);
@@ -244,7 +244,7 @@ const struct explore_scenario slotmap_calls_bounded = {
     .name = "slotmap.calls-bounded",
     .checks = "S9",
     .set_up = set_up_return,
-    .threads = {collect_once},
+    .threads = {collect_shortly},
     .finish = finish_return,
     NOTHING_FAILS,
 };

@@ -9,14 +9,13 @@
 static slotmap_handle handles[MOST_VALUES];
 static bool has_no_slots;
 
-/* As slotmap_collect, but with all the patience in the world for who is in the middle of a call. */
+/* As slotmap_collect, but with all the patience in the world for whom it meets. */
 static void collect(void)
 {
-    size_t budget = SIZE_MAX;
-    bool looked_at_all = false;
+    enum slots_met met;
     for (;;) {
-        slots_collect(map_of(map), &budget, &looked_at_all);
-        if (looked_at_all)
+        slots_collect(map_of(map), &met);
+        if (met == MET_NOBODY)
             return;
         explore_yield();
     }
@@ -271,7 +270,7 @@ const struct explore_scenario slotmap_collect_beside_destructor = {
     NOTHING_FAILS,
 };
 
-/* ---- no more is taken than is destroyed, and that before what was there, with a budget that is too small ---- */
+/* ---- an insert takes no more than it destroys, and that before what was its own, where the budget is too small ---- */
 
 static void set_up_both_ready(void)
 {
@@ -290,8 +289,7 @@ static void collect_within_budget(void)
 {
     vbuf_thread_set_number(1);
     size_t budget = 1;
-    bool looked_at_all;
-    EXPLORE(slots_collect(map_of(map), &budget, &looked_at_all) == 1 && looked_at_all);
+    slots_collect_some(map_of(map), &budget);
     EXPLORE(destroyed[2] == 1 && budget == 0);
     EXPLORE(map_own_part(map_of(map))->limbo.ready.count == 1); /* and that is its own */
 }
@@ -348,7 +346,7 @@ const struct explore_scenario slotmap_collect_looks_again = {
     .bounds = {.failures = EXPLORE_NONE, .preemptions = EXPLORE_NONE},
 };
 
-static void collect_once(void)
+static void collect_alone(void)
 {
     ebr_attach(map->domain_);
     slotmap_collect(map);
@@ -359,7 +357,230 @@ const struct explore_scenario slotmap_collect_looks_once = {
     .name = "slotmap.collect-looks-once",
     .checks = "S9",
     .set_up = set_up_busy,
-    .threads = {collect_once},
+    .threads = {collect_alone},
     .finish = finish_collected,
     NOTHING_FAILS,
+};
+
+/* ---- a collector, or an insert that collects, is kept out of its own lists for longer than it tries ---- */
+
+static struct vbuf_atomic_u32 ask, held, collected, inserted_now;
+
+static void destroy_and_ask(void *context, void *memory)
+{
+    destroy_value(context, memory);
+    if (explore_self() == 1) {
+        raise_blindly(&ask);
+        wait_blindly(&held);
+    }
+}
+
+/* What take_part does before it empties. */
+static bool begin_to_take(struct part *part)
+{
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2, seen = 0;
+    if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token))
+        return false;
+    vbuf_fence_heavy();
+    seen = token;
+    if (vbuf_u32_load_acquire(&part->head.busy) != 0) {
+        vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
+        return false;
+    }
+    return vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_);
+}
+
+/* Number `sleeper` has removed two values, which are ready; nobody finds a slot. */
+static void set_up_kept_out(uint32_t sleeper, uint32_t max_threads)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 8;
+    options.max_limbo = 8;
+    options.max_threads = max_threads;
+    make_map(options);
+    map_of(map)->destroys_a_call = 0;
+    map_of(map)->chunk = 1;
+    act_as(sleeper);
+    for (unsigned i = 1; i <= 2; i++)
+        handles[i] = insert(i);
+    for (unsigned i = 1; i <= 2; i++)
+        take_out(i, handles[i]);
+    make_ready();
+    turn_over();
+    map_of(map)->slots = vbuf_u32_load_relaxed(&map_of(map)->made);
+    has_no_slots = true;
+    map_of(map)->destroys_a_call = 2;
+    act_as(3);
+    map_own_part(map_of(map));
+    act_as(1);
+    map_own_part(map_of(map));
+}
+
+static void set_up_emptied(void)
+{
+    set_up_kept_out(2, 4);
+    map_of(map)->destroy = destroy_and_ask;
+}
+
+static void collect_as_first(void)
+{
+    vbuf_thread_set_number(1);
+    enum slots_met met;
+    size_t count = slots_collect(map_of(map), &met);
+    EXPLORE(count == 2 || met == MET_TAKER);
+    raise_blindly(&collected);
+}
+
+static void empty_slowly(void)
+{
+    struct part *part = part_at(map_of(map), 1);
+    wait_blindly(&ask);
+    bool takes = begin_to_take(part);
+    raise_blindly(&held);
+    wait_blindly(&collected);
+    if (takes)
+        vbuf_u64_store_release(&part->head.frozen, 0);
+}
+
+static void finish_emptied(void)
+{
+    map_of(map)->destroy = destroy_value;
+    collect();
+    finish_collected();
+}
+
+const struct explore_scenario slotmap_collect_emptied = {
+    .name = "slotmap.collect-emptied",
+    .checks = "S9",
+    .set_up = set_up_emptied,
+    .threads = {collect_as_first, empty_slowly},
+    .finish = finish_emptied,
+    NOTHING_FAILS,
+};
+
+static void set_up_left(void)
+{
+    set_up_kept_out(2, 4);
+}
+
+static void insert_and_tell(void)
+{
+    vbuf_thread_set_number(1);
+    try_insert(8, &handles[8]);
+    raise_blindly(&inserted_now);
+}
+
+static void collect_and_tell(void)
+{
+    vbuf_thread_set_number(3);
+    collect();
+    raise_blindly(&collected);
+}
+
+static void empty_late(void)
+{
+    struct part *part = part_at(map_of(map), 1);
+    wait_blindly(&collected);
+    if (!begin_to_take(part))
+        return;
+    wait_blindly(&inserted_now);
+    vbuf_u64_store_release(&part->head.frozen, 0);
+}
+
+const struct explore_scenario slotmap_collect_left = {
+    .name = "slotmap.collect-left",
+    .checks = "S9",
+    .set_up = set_up_left,
+    .threads = {insert_and_tell, collect_and_tell, empty_late},
+    .finish = finish_collected,
+    .bounds = {.failures = EXPLORE_NONE,
+               .stale = EXPLORE_NONE,
+               .reorders = EXPLORE_NONE,
+               .preemptions = 3},
+};
+
+/* The same without parts of their own. */
+static void set_up_left_shared(void)
+{
+    set_up_kept_out(1, 1);
+}
+
+static void insert_shared(void)
+{
+    vbuf_thread_set_number(2);
+    try_insert(8, &handles[8]);
+    raise_blindly(&inserted_now);
+}
+
+static void be_at_shared_lists(void)
+{
+    struct part *part = part_at(map_of(map), 0);
+    wait_blindly(&collected);
+    if (!part_enter(map_of(map), part))
+        return;
+    wait_blindly(&inserted_now);
+    part_leave(part);
+}
+
+const struct explore_scenario slotmap_collect_left_shared = {
+    .name = "slotmap.collect-left-shared",
+    .checks = "S9",
+    .set_up = set_up_left_shared,
+    .threads = {insert_shared, collect_and_tell, be_at_shared_lists},
+    .finish = finish_collected,
+    .bounds = {.failures = EXPLORE_NONE,
+               .stale = EXPLORE_NONE,
+               .reorders = EXPLORE_NONE,
+               .preemptions = 3},
+};
+
+/* ---- a taker that is stopped for a while is waited for ---- */
+
+static bool was_looked_at_often(const void *context)
+{
+    (void)context;
+    return explore_heavy_fences() >= 20;
+}
+
+static void take_for_long(void)
+{
+    struct part *part = part_at(map_of(map), 1);
+    EXPLORE(begin_to_take(part));
+    raise_blindly(&inside);
+    explore_wait(was_looked_at_often, NULL);
+    vbuf_u64_store_release(&part->head.frozen, 0);
+}
+
+static void collect_patiently(void)
+{
+    wait_blindly(&inside);
+    slotmap_collect(map);
+    EXPLORE(destroyed[1] == 1);
+}
+
+const struct explore_scenario slotmap_collect_waits = {
+    .name = "slotmap.collect-waits",
+    .checks = "S9",
+    .set_up = set_up_busy,
+    .threads = {take_for_long, collect_patiently},
+    .finish = finish,
+    .bounds = {.failures = EXPLORE_NONE, .preemptions = EXPLORE_NONE},
+};
+
+/* ---- the system refuses the barrier: nobody was taken over from, and that is known ---- */
+
+static void collect_refused(void)
+{
+    enum slots_met met;
+    slots_collect(map_of(map), &met);
+    EXPLORE(destroyed[1] == 1 || met != MET_NOBODY);
+}
+
+const struct explore_scenario slotmap_collect_refused = {
+    .name = "slotmap.collect-refused",
+    .checks = "S9",
+    .set_up = set_up_busy,
+    .threads = {collect_refused},
+    .finish = finish,
+    .barriers_fail = true,
 };

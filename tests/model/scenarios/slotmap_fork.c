@@ -791,6 +791,103 @@ const struct explore_scenario slotmap_fork_limbo_in_collect = {
     NOTHING_FAILS,
 };
 
+/* ---- two inserts have taken what a sleeper had ready, as much as they destroy; each is in its destructor ---- */
+
+static struct vbuf_atomic_u32 in_destructor, forked;
+
+static void destroy_and_stop(void *context, void *memory)
+{
+    destroy_value(context, memory);
+    if (is_child || explore_self() == 0 || explore_self() > 2)
+        return;
+    raise_blindly(&in_destructor);
+    wait_blindly(&forked);
+}
+
+static void set_up_taking_with(uint32_t max_threads)
+{
+    struct slotmap_options options = usual_options();
+    options.max_len = 10;
+    options.max_limbo = 6;
+    options.max_threads = max_threads;
+    make_map(options);
+    map_of(map)->destroys_a_call = 0;
+    map_of(map)->chunk = 1;
+    act_as(1);
+    for (unsigned i = 1; i <= 6; i++)
+        handles[i] = insert(i);
+    for (unsigned i = 1; i <= 6; i++)
+        take_out(i, handles[i]);
+    turn_over();
+    for (unsigned i = 0; i < LIMBO_GRACE / 2; i++)
+        ebr_advance(map->domain_, true);
+    turn_over();
+    map_of(map)->slots = vbuf_u32_load_relaxed(&map_of(map)->made);
+    map_of(map)->destroys_a_call = 2;
+    map_of(map)->destroy = destroy_and_stop;
+    for (uint32_t number = 3; number > 1; number--) {
+        act_as(number);
+        map_own_part(map_of(map));
+    }
+}
+
+static void set_up_taking(void)
+{
+    set_up_taking_with(4);
+}
+
+static void set_up_taking_shared(void)
+{
+    set_up_taking_with(1);
+}
+
+static void insert_second(void)
+{
+    vbuf_thread_set_number(2);
+    try_insert(10, NULL);
+    raise_blindly(&in_destructor);
+}
+
+static void insert_third(void)
+{
+    vbuf_thread_set_number(3);
+    wait_for_flag(&in_destructor, 1);
+    try_insert(11, NULL);
+    raise_blindly(&in_destructor);
+}
+
+static void fork_beside_both(void)
+{
+    vbuf_thread_set_number(1);
+    wait_for_flag(&in_destructor, 2);
+    explore_fork();
+    is_child = true;
+    map_of(map)->slots = 32;
+    check_stats();
+    use_everything();
+}
+
+const struct explore_scenario slotmap_fork_taking = {
+    .name = "slotmap.fork-taking",
+    .checks = "E3 S6",
+    .set_up = set_up_taking,
+    .threads = {insert_second, insert_third, fork_beside_both},
+    .finish = finish,
+    .leaks = true,
+    NOTHING_FAILS,
+};
+
+/* Without parts of their own: from the same list, onto the same. */
+const struct explore_scenario slotmap_fork_taking_shared = {
+    .name = "slotmap.fork-taking-shared",
+    .checks = "E3 S6",
+    .set_up = set_up_taking_shared,
+    .threads = {insert_second, insert_third, fork_beside_both},
+    .finish = finish,
+    .leaks = true,
+    NOTHING_FAILS,
+};
+
 /* ---- slots out of service that still have their last value, in a revivable map ---- */
 
 static void use_up_and_fork(void)

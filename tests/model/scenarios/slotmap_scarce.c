@@ -330,3 +330,38 @@ const struct explore_scenario slotmap_scarce_none = {
     .finish = finish_scarce_none,
     .bounds = {.failures = EXPLORE_NONE, .stale = 1, .reorders = EXPLORE_NONE},
 };
+
+/* ---- those in limbo have no life left: they are as good as out of service ---- */
+
+static void set_up_last_lives(void)
+{
+    struct slotmap_options options = lean_options(2);
+    options.max_len = 1;
+    make_map(options);
+    map_of(map)->chunk = 1;
+    act_as(1);
+    slotmap_pin(map); /* they stay there */
+    for (uint32_t i = 1; i <= 2; i++) {
+        EXPLORE(slotmap_remove(map, insert(i), NULL) == VBUF_OK);
+        vbuf_u32_store_relaxed(&slot_at(map_of(map), i)->generation,
+                               with_state(SLOTMAP_LAST_GENERATION, SLOTMAP_REMOVED_));
+    }
+    map_of(map)->slots = 3;
+    first = 2;
+}
+
+static void finish_last_lives(void)
+{
+    vbuf_thread_set_number(1);
+    slotmap_unpin(map);
+    slotmap_destroy(map);
+}
+
+const struct explore_scenario slotmap_scarce_last_lives = {
+    .name = "slotmap.scarce-last-lives",
+    .checks = "S5",
+    .set_up = set_up_last_lives,
+    .threads = {come_to_none},
+    .finish = finish_last_lives,
+    .bounds = {.failures = EXPLORE_NONE, .stale = 1, .reorders = EXPLORE_NONE},
+};

@@ -122,6 +122,7 @@ static inline void meet_chain(unsigned char *met, const struct limbo_chain *chai
         EXPLORE(i + 1 < chain->count || index == chain->last);
         index = link_of(map_of(map), index);
     }
+    EXPLORE(index == 0); /* as a fork's child needs it */
 }
 
 static inline void meet_chunks(unsigned char *met)
@@ -283,6 +284,13 @@ static inline void raise_blindly(struct vbuf_atomic_u32 *flag)
 static inline void wait_blindly(const struct vbuf_atomic_u32 *flag)
 {
     explore_wait(is_raised, &(struct flag_wait){flag, 1});
+}
+
+/* One try of slotmap_collect, beside somebody for whom it would wait in vain. */
+static inline size_t collect_once(void)
+{
+    enum slots_met met;
+    return slots_collect(map_of(map), &met);
 }
 
 /* What comes with every 64th remove. */

@@ -72,7 +72,7 @@ static void do_without(void)
     handles[8] = insert(8);
     turn_over();
     take_out(8, handles[8]);
-    slotmap_collect(map);
+    collect_once();
     raise_blindly(&done);
 }
 
@@ -112,7 +112,7 @@ static void set_up_destructor(void)
 static void collect_own(void)
 {
     EXPLORE(vbuf_thread_number() == 1);
-    slotmap_collect(map);
+    collect_once();
     raise_blindly(&ask);
     handles[8] = insert(8);
     raise_blindly(&done);
@@ -141,7 +141,7 @@ static void set_up_held(void)
 static void collect_held(void)
 {
     EXPLORE(vbuf_thread_number() == 1);
-    slotmap_collect(map);
+    collect_once();
     raise_blindly(&ask);
     EXPLORE(try_insert(8, &handles[8]) == VBUF_FULL || destroyed[2] == 0 ||
             slotmap_handle_index(handles[8]) != slotmap_handle_index(handles[2]));
@@ -182,8 +182,7 @@ static void collect_without(void)
     EXPLORE(vbuf_thread_number() == 1);
     raise_blindly(&ask);
     wait_blindly(&held);
-    EXPLORE(slotmap_collect(map) == 1 &&
-            destroyed[3] == 1); /* at once, rather than left somewhere */
+    EXPLORE(collect_once() == 1 && destroyed[3] == 1); /* at once, rather than left somewhere */
     raise_blindly(&done);
 }
 
@@ -202,8 +201,7 @@ static void collect_within_budget(void)
     raise_blindly(&ask);
     wait_blindly(&held);
     size_t budget = 2;
-    bool looked_at_all;
-    slots_collect(map_of(map), &budget, &looked_at_all);
+    slots_collect_some(map_of(map), &budget);
     EXPLORE(destroyed[3] == 1 && budget == 1);
     raise_blindly(&done);
 }
@@ -259,7 +257,7 @@ static void set_up_old(void)
 static void collect_late(void)
 {
     wait_for_flag(&ask, 1);
-    slotmap_collect(map);
+    collect_once();
     raise_flag(&done);
 }
 
@@ -320,7 +318,7 @@ static struct vbuf_atomic_u32 collected;
 static void collect_busy(void)
 {
     wait_for_flag(&inside, 1);
-    slotmap_collect(map);
+    collect_once();
     raise_blindly(&collected);
 }
 
@@ -356,7 +354,7 @@ const struct explore_scenario slotmap_taker_late = {
 static void collect_beside(void)
 {
     wait_blindly(&held);
-    slotmap_collect(map);
+    collect_once();
     raise_blindly(&collected);
 }
 
