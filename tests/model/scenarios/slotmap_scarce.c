@@ -298,12 +298,14 @@ static void set_up_scarce_none(void)
     map_of(map)->chunk = 1;
     act_as(1);
     handles[0] = insert(1);
-    EXPLORE(slotmap_invalidate(map, insert(2)) == VBUF_OK);
     void *value;
     EXPLORE(slotmap_claim(map, &claimed, &value) == VBUF_OK);
     slotmap_handle held = insert(3);
     EXPLORE(slotmap_invalidate(map, held) == VBUF_OK);
     slotmap_collect(map); /* held */
+    EXPLORE(slotmap_invalidate(map, insert(2)) == VBUF_OK);
+    act_as(3);
+    slotmap_pin(map); /* and that is not */
     map_of(map)->slots = 5;
     first = 1 + explore_choose(2);
 }
@@ -317,6 +319,7 @@ static void come_to_none(void)
 static void finish_scarce_none(void)
 {
     EXPLORE(insert_any() == VBUF_FULL);
+    slotmap_unpin(map);
     EXPLORE(slotmap_cancel(map, claimed) == VBUF_OK);
     EXPLORE(insert_any() == VBUF_OK); /* collected */
     slotmap_destroy(map);
