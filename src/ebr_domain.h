@@ -60,7 +60,7 @@ struct ebr_domain {
     int64_t stall_limit;
     struct vbuf memory;
     struct registry_link link;
-    uint32_t inherited_pins; /* shared ones: see drop_inherited_pins. Of the thread that inherits */
+    uint32_t inherited_pins; /* shared ones: see ebr_drop_inherited_pins. Of the thread that inherits */
 };
 
 _Static_assert(sizeof(struct ebr_domain) <= EBR_RECORDS_OFFSET_, "the records come behind it");

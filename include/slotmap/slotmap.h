@@ -42,8 +42,9 @@
  * on_commit, a domain's on_stall or reclaim function), or a signal handler that has interrupted a call, finds its own
  * thread in the middle of something as well, and repairs no map (the handler's: not rightly): its child should do no more
  * than exec or _exit, unless the parent had but one thread. No lock of ours is held across a fork, so handlers of
- * pthread_atfork may use maps; those that were registered before main, in front of ours, find them not yet repaired in the
- * child. Numbers of threads that are not there stay taken.
+ * pthread_atfork may use maps. Those registered before ours, by an earlier constructor, must leave them alone in the child:
+ * they come before the repair, and to create or destroy one might wait for a thread that is not there. Numbers of
+ * such threads stay taken.
  *
  * Values are changed in place only under T's own synchronisation, or before anybody has the handle.
  * The argument for all of it, and the layout, are in slotmap.c.
@@ -214,10 +215,10 @@ VBUF_API enum vbuf_status slotmap_claim_slow_(struct slotmap *map, struct slotma
 VBUF_API void slotmap_turn_over_(struct slotmap *map, struct slotmap_thread_ *thread);
 VBUF_API void slotmap_bury_slow_(struct slotmap *map,
                                  uint32_t index); /* without a part: counts too */
-/* Copies a value of an updatable map that a look has found in the middle of writes. Pinned. */
-VBUF_API void slotmap_copy_again_(struct slotmap *map, const struct slotmap_slot_ *slot, void *to);
 VBUF_API void slotmap_bury_frozen_(struct slotmap *map, struct slotmap_thread_ *thread,
                                    uint32_t index);
+/* Copies a value of an updatable map that a look has found in the middle of writes. Pinned. */
+VBUF_API void slotmap_copy_again_(struct slotmap *map, const struct slotmap_slot_ *slot, void *to);
 
 /* Asserts, where misuse is looked for, that the caller is pinned, as far as can be told: readers are anybody's. */
 #if defined(VBUF_DEBUG)
@@ -724,8 +725,8 @@ VBUF_API enum vbuf_status slotmap_stats(struct slotmap *map, struct slotmap_repo
  * one of them still has in its hands when the other returns, it destroys before it returns itself. Inside a destructor,
  * or a reclaim function of ebr, it destroys nothing.
  * A thread in the middle of a call keeps what it has; it is looked at again, three times at most, with a yield before
- * each. One that is just taking over as well is waited for, up to some 10 milliseconds: beyond that it counts as stopped, and
- * what it has in its hands is left to a later call.
+ * each. One that is just taking over as well, or is at the lists that threads without a part share, is waited for, up to
+ * some 10 milliseconds: beyond that it counts as stopped, and what it has in its hands is left to a later call.
  * Any thread. Lock-free. Four heavy fences, and two looks at every thread's part; as much again for each time.
  */
 VBUF_API size_t slotmap_collect(struct slotmap *map);

@@ -17,11 +17,12 @@
  *     pinned       yes       yes (1)   VBUF_BUSY     VBUF_BUSY     never
  *     (1) but what the caller's own pin protects stays.
  *
- * In a fork's child domains go on (E3), for the one thread that there is. What others had retired into batches of their
- * own is abandoned: it may be half-updated; and so is what somebody was just then handing on, of threads without a record. Pins
- * of other threads have ended (where the thread that forked is pinned without a record, others' of that kind end with its
- * last one, in an unpin that takes a lock for once); those of readers have not, whoever ran their fibres: destroy the ones that are not to
- * go on, or they hold the child's epoch. vfork, posix_spawn, and bare system calls call no handlers, and change nothing.
+ * In a fork's child domains go on (E3), for the one thread that there is. What others had retired into batches of
+ * their own is abandoned: it may be half-updated; and so is what somebody was just then handing on, of threads without a
+ * record. Pins of other threads have ended (where the thread that forked is pinned without a record, others' of that kind
+ * end with its last one, in an unpin that takes a lock for once). Those of readers have not, whoever ran their
+ * fibres: destroy the ones that are not to go on, or they hold the child's epoch. Where no handlers run (vfork,
+ * posix_spawn, a bare system call), nothing of this is done.
  *
  * A stalled reader delays reclamation only: nothing blocks, memory waits, and ebr_stats names it
  * (E4).

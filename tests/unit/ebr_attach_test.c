@@ -26,13 +26,6 @@ static struct ebr_domain *make(uint32_t max_threads)
     return domain;
 }
 
-static struct ebr_report stats_of(struct ebr_domain *domain)
-{
-    struct ebr_report stats;
-    CHECK_STATUS(VBUF_OK, ebr_stats(domain, &stats));
-    return stats;
-}
-
 /* What a reclaim function was told. */
 struct leaver_entry {
     struct ebr_entry entry;

@@ -55,13 +55,6 @@ static void run_apart(void (*test)(void))
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-static struct ebr_report stats_of(struct ebr_domain *domain)
-{
-    struct ebr_report stats = {.epoch = 0};
-    CHECK_STATUS(VBUF_OK, ebr_stats(domain, &stats));
-    return stats;
-}
-
 static void retire_and_collect(void)
 {
     struct ebr_domain *domain;

@@ -24,13 +24,6 @@ static struct ebr_domain *make(uint32_t max_threads)
     return domain;
 }
 
-static struct ebr_report stats_of(struct ebr_domain *domain)
-{
-    struct ebr_report stats;
-    CHECK_STATUS(VBUF_OK, ebr_stats(domain, &stats));
-    return stats;
-}
-
 /* What is done in a fork's child while another thread of the parent is pinned, for ever there. */
 static struct ebr_domain *forked_domain;
 

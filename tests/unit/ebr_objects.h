@@ -6,6 +6,9 @@
 #ifndef EBR_OBJECTS_H
 #define EBR_OBJECTS_H
 
+#include <string.h>
+
+#include "check.h"
 #include "vbuf/ebr.h"
 
 struct object {
@@ -32,6 +35,15 @@ static inline size_t drain(struct ebr_domain *domain)
     for (int i = 0; i < 6; i++)
         count += ebr_collect(domain);
     return count;
+}
+
+/* Each field is written. */
+static inline struct ebr_report stats_of(struct ebr_domain *domain)
+{
+    struct ebr_report stats;
+    memset(&stats, 0xff, sizeof stats);
+    CHECK_STATUS(VBUF_OK, ebr_stats(domain, &stats));
+    return stats;
 }
 
 #endif

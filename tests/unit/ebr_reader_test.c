@@ -26,13 +26,6 @@ static struct ebr_reader *make_reader(struct ebr_domain *domain)
     return reader;
 }
 
-static struct ebr_report stats_of(struct ebr_domain *domain)
-{
-    struct ebr_report stats;
-    CHECK_STATUS(VBUF_OK, ebr_stats(domain, &stats));
-    return stats;
-}
-
 TEST(ebr_reader, E1_a_pinned_reader_protects_whatever_thread_it_is_on)
 {
     struct ebr_domain *domain = make(NULL);

@@ -23,14 +23,6 @@ static struct ebr_domain *make(void)
     return domain;
 }
 
-static struct ebr_report stats_of(struct ebr_domain *domain)
-{
-    struct ebr_report stats;
-    memset(&stats, 0xff, sizeof stats);
-    CHECK_STATUS(VBUF_OK, ebr_stats(domain, &stats));
-    return stats;
-}
-
 TEST(ebr, create_is_invalid_iff_max_threads_is_too_large)
 {
     struct ebr_domain *unset = (struct ebr_domain *)(void *)&unset, *domain = unset;

@@ -237,13 +237,6 @@ static void destroy_and_collect(void *context, void *memory)
         slotmap_collect(map);
 }
 
-static void make_ready(void)
-{
-    turn_over();
-    for (unsigned i = 0; i < LIMBO_GRACE / 2; i++)
-        ebr_advance(map->domain_, true);
-}
-
 static void set_up_destructor(void)
 {
     struct slotmap_options options = usual_options();
@@ -373,21 +366,6 @@ static void destroy_and_ask(void *context, void *memory)
         raise_blindly(&ask);
         wait_blindly(&held);
     }
-}
-
-/* What take_part does before it empties. */
-static bool begin_to_take(struct part *part)
-{
-    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2, seen = 0;
-    if (!vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token))
-        return false;
-    vbuf_fence_heavy();
-    seen = token;
-    if (vbuf_u32_load_acquire(&part->head.busy) != 0) {
-        vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, 0);
-        return false;
-    }
-    return vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_);
 }
 
 /* Number `sleeper` has removed two values, which are ready; nobody finds a slot. */

@@ -818,9 +818,7 @@ static void set_up_taking_with(uint32_t max_threads)
         handles[i] = insert(i);
     for (unsigned i = 1; i <= 6; i++)
         take_out(i, handles[i]);
-    turn_over();
-    for (unsigned i = 0; i < LIMBO_GRACE / 2; i++)
-        ebr_advance(map->domain_, true);
+    make_ready();
     turn_over();
     map_of(map)->slots = vbuf_u32_load_relaxed(&map_of(map)->made);
     map_of(map)->destroys_a_call = 2;

@@ -196,13 +196,6 @@ const struct explore_scenario slotmap_scarce_failed = {
 
 /* ---- two that look for the last slot, which is to come: both are one too many, or neither ---- */
 
-static void set_up_scarce_race(void)
-{
-    make_scarce(1, 2);
-    first = 2;
-    second = 1;
-}
-
 static void come_too(void)
 {
     vbuf_thread_set_number(second);
@@ -212,7 +205,7 @@ static void come_too(void)
 const struct explore_scenario slotmap_scarce_race = {
     .name = "slotmap.scarce-race",
     .checks = "S5",
-    .set_up = set_up_scarce_race,
+    .set_up = set_up_scarce_shared,
     .threads = {come_to_scarce, come_too},
     .finish = finish_scarce,
     .bounds = {.failures = EXPLORE_NONE, .stale = 1, .reorders = EXPLORE_NONE},

@@ -299,6 +299,28 @@ static inline void turn_over(void)
     slotmap_turn_over_(map, &map_own_part(map_of(map))->head);
 }
 
+/* What this thread has removed is sealed, and its grace passes. */
+static inline void make_ready(void)
+{
+    turn_over();
+    for (unsigned i = 0; i < LIMBO_GRACE / 2; i++)
+        ebr_advance(map->domain_, true);
+}
+
+/* What take_part does before it empties: true iff the part is the taker's. */
+static inline bool begin_to_take(struct part *part)
+{
+    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2;
+    uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
+    if ((seen & SLOTMAP_TAKING_) || !vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token))
+        return false;
+    vbuf_fence_heavy();
+    seen = token;
+    if (vbuf_u32_load_acquire(&part->head.busy) != 0)
+        return false;
+    return vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_);
+}
+
 /* As who is at the lists does. */
 static inline void touch_lists(struct part *part)
 {

@@ -16,25 +16,11 @@ static void finish(void)
 
 /* ---- an owner whose lists are being emptied throughout: it does without them ---- */
 
-/* What take_part does before it empties: true iff the part is the taker's. */
-static bool take_and_stop(struct part *part)
-{
-    uint64_t token = vbuf_u64_fetch_add_acq_rel(&map_of(map)->freezes, 2) + 2;
-    uint64_t seen = vbuf_u64_load_acquire(&part->head.frozen);
-    if ((seen & SLOTMAP_TAKING_) || !vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token))
-        return false;
-    vbuf_fence_heavy();
-    seen = token;
-    if (vbuf_u32_load_acquire(&part->head.busy) != 0)
-        return false;
-    return vbuf_u64_cas_acq_rel(&part->head.frozen, &seen, token | SLOTMAP_TAKING_);
-}
-
 static void hold_lists(void)
 {
     struct part *part = part_at(map_of(map), 1);
     wait_blindly(&ask);
-    bool mine = take_and_stop(part);
+    bool mine = begin_to_take(part);
     raise_blindly(&held);
     wait_blindly(&done);
     if (!mine)
